@@ -1,0 +1,234 @@
+//! What happened. A run *is* its list of events; every screen, cost and state is read from them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    action::{Action, EffectClass, Plan, Tier},
+    budget::{Amount, Budget},
+    gate::{Approval, Verdict},
+    ids::{CallId, DriverId, Hash, RunId, StreamId},
+    message::{Block, StopReason, Usage},
+    model::{ModelErrorClass, ModelRef},
+    sandbox::{Exit, LayerDiff, MergeReport, Receipt},
+};
+
+/// An event as it stands in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub stream: StreamId,
+    /// Counts from 1 within the stream.
+    pub seq: u64,
+    /// Milliseconds since 1970, by the clock of the driver that wrote it; for people only.
+    pub at_ms: u64,
+    pub epoch: u64,
+    /// Hash of this event, over the one before it: see `docs/journal.md`.
+    pub hash: Hash,
+    pub event: Event,
+}
+
+/// The stream's alphabet. Adding a variant is a format change: see `docs/journal.md`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "events are few in memory and always boxed by their list")]
+pub enum Event {
+    /// The first event of a run.
+    Accepted(Accepted),
+    /// A driver took the run over from a dead one.
+    TakenOver { driver: DriverId },
+
+    /// A model is about to be asked.
+    ModelIntent {
+        step: u32,
+        /// Counts from 1 within the step.
+        attempt: u32,
+        prompt: PromptParts,
+        model: ModelRef,
+        reserved: Amount,
+    },
+    /// A complete text or tool call of the current answer. `partial`: the stream broke inside it.
+    BlockDone { step: u32, block: Block, partial: bool },
+    ModelResult {
+        step: u32,
+        stop: StopReason,
+        usage: Usage,
+        served_by: ModelRef,
+        /// Nano-USD; `None`: the price is unknown.
+        cost: Option<u64>,
+        /// Milliseconds from the request to the end of the answer.
+        wall_ms: u64,
+    },
+    ModelFailed { step: u32, model: ModelRef, class: ModelErrorClass, message: String },
+
+    Judged { action: Action, plan: Plan, judgement: Judgement },
+    Denied { call: CallId, reason: String },
+    ApprovalRequested { call: CallId, hash: Hash, expires_ms: u64 },
+    ApprovalDecided { call: CallId, approval: Approval },
+    ActIntent { call: CallId, class: EffectClass, key: Option<String>, tier: Tier, attempt: u32 },
+    ActResult(ActResult),
+    Merged { call: CallId, report: MergeReport },
+    Discarded { call: CallId, reason: String },
+    /// A kill left it open whether this unkeyed effect happened.
+    OutcomeUnknown { call: CallId },
+    /// A person said what became of an unknown outcome.
+    Resolved { call: CallId, decision: Resolution, who: String },
+
+    /// The runtime tells the model something the user did not say (look first, check after, ...).
+    Nudged { reason: String, text: String },
+    /// A limit was hit.
+    BoundHit { bound: String, limit: u64 },
+    Waiting { on: WaitingOn },
+    /// The last event of a run.
+    Finished { status: FinishStatus, summary: String },
+
+    /// System stream only: the head of another stream, signed. `event_kind` is why it was taken.
+    Checkpoint { stream: StreamId, seq: u64, hash: Hash, status: String },
+}
+
+/// How a run began: everything its machine needs to know that is not an answer or a result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub run: RunId,
+    pub inbound: Inbound,
+    /// The machine that folds this run: `agent`.
+    pub machine: String,
+    pub workspace: PathBuf,
+    /// Asked in this order: the next when one is down.
+    pub models: Vec<ModelRef>,
+    pub profile: Profile,
+    pub budget: Budget,
+    /// Text blobs the system prompt is made of.
+    pub system: Hash,
+    /// Blob: JSON list of [`crate::message::ToolDefinition`].
+    pub tools: Hash,
+    /// Blob: what the workspace looked like when the run began, for the prompt.
+    pub orientation: Hash,
+    pub homarus_version: String,
+}
+
+/// Where a request came from. `(source, ext_id)` is accepted once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inbound {
+    pub source: String,
+    pub ext_id: String,
+    pub text: String,
+}
+
+/// What a run may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Grants such as `shell:run` or `file:write:./**`; what is not granted is denied.
+    pub grants: Vec<String>,
+    /// The rules in force, as their source text, so that a verdict can be explained later.
+    pub rules: String,
+    pub approvals: ApprovalsMode,
+    pub tier: Tier,
+}
+
+/// What happens when a rule says *ask*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalsMode {
+    Ask,
+    Deny,
+    Auto,
+}
+
+/// The prompt of a model call as hashes of its parts, each part a blob: the `kept` first parts of
+/// the previous intent's list, then `added`. A long run so grows linearly.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptParts {
+    pub kept: u32,
+    pub added: Vec<Hash>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    /// Which rule or grant decided, for example `rules.toml:12 deny shell:run "rm *"`.
+    pub rule: String,
+    /// For people and the model: why, and what to do about it.
+    pub reason: String,
+    pub policy_hash: Hash,
+    /// The grant that covers it, if one does.
+    pub capability: Option<String>,
+    /// Whether content from outside could have influenced the action.
+    pub tainted: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActResult {
+    pub call: CallId,
+    pub attempt: u32,
+    pub is_error: bool,
+    pub exit: Option<Exit>,
+    /// Blob: what the model is shown.
+    pub shown: Hash,
+    /// Blob: everything the call printed, if that is more.
+    pub whole: Option<Hash>,
+    pub wall_ms: u64,
+    pub receipt: Option<Receipt>,
+    pub diff: LayerDiff,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// It happened: the model is told so.
+    Done,
+    /// It did not happen: the model is told so.
+    Failed,
+    /// Run it again.
+    Repeat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum WaitingOn {
+    Approval { call: CallId },
+    Resolution { call: CallId },
+    /// The run was interrupted (Ctrl-C) and goes on with `runs resume`.
+    Resume,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishStatus {
+    Completed,
+    Failed,
+    /// A denial ended it.
+    Denied,
+    /// A budget ended it.
+    OutOfBudget,
+    Cancelled,
+}
+
+impl Event {
+    /// The `kind` of its JSON form.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::Accepted(_) => "accepted",
+            Event::TakenOver { .. } => "taken_over",
+            Event::ModelIntent { .. } => "model_intent",
+            Event::BlockDone { .. } => "block_done",
+            Event::ModelResult { .. } => "model_result",
+            Event::ModelFailed { .. } => "model_failed",
+            Event::Judged { .. } => "judged",
+            Event::Denied { .. } => "denied",
+            Event::ApprovalRequested { .. } => "approval_requested",
+            Event::ApprovalDecided { .. } => "approval_decided",
+            Event::ActIntent { .. } => "act_intent",
+            Event::ActResult(_) => "act_result",
+            Event::Merged { .. } => "merged",
+            Event::Discarded { .. } => "discarded",
+            Event::OutcomeUnknown { .. } => "outcome_unknown",
+            Event::Resolved { .. } => "resolved",
+            Event::Nudged { .. } => "nudged",
+            Event::BoundHit { .. } => "bound_hit",
+            Event::Waiting { .. } => "waiting",
+            Event::Finished { .. } => "finished",
+            Event::Checkpoint { .. } => "checkpoint",
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The port of a tool: `plan` has no effects, `run` takes a permit by value.
+
+use std::{path::PathBuf, sync::Arc};
+
+use thiserror::Error;
+
+use crate::{
+    BoxFuture,
+    action::{Action, EffectClass, Plan, Tier},
+    gate::Permit,
+    message::ToolDefinition,
+    sandbox::{Exit, LayerDiff, LayerId, Limits, OutputSink, Receipt, Sandbox},
+};
+
+/// What a tool may know when it plans or runs.
+#[derive(Clone)]
+pub struct ToolContext {
+    pub workspace: PathBuf,
+    pub limits: Limits,
+    pub tier: Tier,
+    pub sandbox: Arc<dyn Sandbox>,
+}
+
+/// What a tool did.
+#[derive(Debug, Clone)]
+pub struct ToolOutput {
+    /// What the model is shown: bounded, with a marker where it was cut.
+    pub text: String,
+    pub is_error: bool,
+    pub exit: Option<Exit>,
+    /// Everything the call printed, kept as a blob; empty if `text` already says it all.
+    pub whole: Vec<u8>,
+    pub wall_ms: u64,
+    pub receipt: Option<Receipt>,
+    pub diff: LayerDiff,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ToolError {
+    /// The model can mend it: says what is wrong and what to do next.
+    #[error("{0}")]
+    BadArguments(String),
+    /// The call could not be made at all.
+    #[error("{0}")]
+    Failed(String),
+}
+
+pub trait Tool: Send + Sync {
+    fn definition(&self) -> ToolDefinition;
+
+    /// The worst class any call of this tool can have.
+    fn class(&self) -> EffectClass;
+
+    /// Checks the arguments and says what the call would do. Reads at most; never writes.
+    fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError>;
+
+    /// Does what was planned. `layer` is where its writes go.
+    fn run(&self, permit: Permit, context: ToolContext, layer: LayerId, output: OutputSink)
+    -> BoxFuture<'_, Result<ToolOutput, ToolError>>;
+}
