@@ -1,1 +1,36 @@
+//! The agent: a machine that turns a request into model calls and tool calls until it is done.
+//!
+//! Pure: no clock, no chance, no I/O. Its whole state is the fold of a run's events, so that a run
+//! goes on after a kill exactly as it would have gone on without one.
 
+pub mod prompt;
+pub mod state;
+
+mod next;
+mod nudge;
+
+use homarus_contract::{
+    event::Event,
+    machine::{Command, Machine},
+};
+
+pub use state::State;
+
+/// The machine named `agent` in [`homarus_contract::event::Accepted::machine`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Agent;
+
+impl Machine for Agent {
+    type State = State;
+
+    fn apply(&self, state: &mut State, event: &Event) {
+        state.apply(event);
+    }
+
+    fn next(&self, state: &State) -> Vec<Command> {
+        next::next(state)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub enum Event {
         /// Milliseconds from the request to the end of the answer.
         wall_ms: u64,
     },
-    ModelFailed { step: u32, model: ModelRef, class: ModelErrorClass, message: String },
+    ModelFailed { step: u32, model: ModelRef, class: ModelErrorClass, message: String, retry_after_ms: Option<u64> },
 
     Judged { action: Action, plan: Plan, judgement: Judgement },
     Denied { call: CallId, reason: String },

@@ -108,6 +108,12 @@ pub trait Ledger: Send + Sync {
     fn commit(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>>;
 }
 
+impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
+    fn commit(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        (**self).commit(append)
+    }
+}
+
 /// What became of a wish to act.
 #[derive(Debug)]
 pub enum Admission {

@@ -88,8 +88,14 @@ pub enum JournalError {
     NoSuchBlob(Hash),
     #[error("run {0} is being worked on by another process")]
     Busy(RunId),
+    /// A finished run is history: nothing is added to it, and nobody takes it over.
+    #[error("run {0} has finished")]
+    AlreadyFinished(RunId),
     #[error("this request was accepted before, as run {0}")]
     Duplicate(RunId),
+    /// The request itself is wrong or passes a limit; nothing was written.
+    #[error("the journal refuses this: {0}")]
+    Refused(String),
     /// The disk is full or read-only; nothing was written.
     #[error("the journal cannot be written: {0}")]
     Unwritable(String),

@@ -8,19 +8,22 @@ use crate::{
     gate::Approval,
     ids::{CallId, Hash},
     message::Message,
+    model::ModelRef,
 };
 
 /// What a machine wants done next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Ask the model. `messages` are the parts of the prompt after system and tools, in order.
-    CallModel { step: u32, messages: Vec<PromptMessage> },
+    /// Ask this model, after a pause of `backoff_ms` (0 for a first attempt).
+    CallModel { step: u32, attempt: u32, model: ModelRef, backoff_ms: u64, messages: Vec<PromptMessage> },
     /// Judge and, if allowed, run a tool call.
     Act { action: Action, attempt: u32, approval: Option<Approval> },
-    /// Ask a person about the diff of a call that has run in its layer, then merge or discard it.
+    /// Merge what a call wrote into its layer. With `hold`, a person must have agreed to the diff:
+    /// without an `approval` they are asked, with a refusal the layer is thrown away.
     Settle { action: Action, plan: Box<Plan>, result: Box<ActResult>, hold: bool, approval: Option<Approval> },
-    /// A workspace call was open when its driver died: throw its layer away; it is run again.
-    /// Tell the model something.
+    /// A kill left it open whether this unkeyed effect happened.
+    MarkUnknown { call: CallId },
+    /// Tell the model something the user did not say.
     Nudge { reason: String, text: String },
     /// Nothing to do before a person answers.
     Wait { on: WaitingOn },
@@ -31,6 +34,8 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PromptMessage {
     Ready(Arc<Message>),
+    /// The request itself, after what the workspace looked like when the run began.
+    Request { orientation: Hash, text: String },
     /// A tool result whose text is the blob `text`, followed by `suffix`.
     Result { call: CallId, text: Hash, suffix: String, is_error: bool },
 }

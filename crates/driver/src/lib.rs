@@ -1,1 +1,116 @@
+//! The driver: executes what a machine wants done and appends what came of it.
+//!
+//! It owns no state but the fold of the journal. Every effect passes the gate; every result is an
+//! event; the driver may die at any instant and another goes on from what is durable.
 
+pub mod ports;
+
+mod act;
+mod ask;
+mod calls;
+mod people;
+mod prompt;
+mod recover;
+mod session;
+mod settle;
+mod stop;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use homarus_contract::{
+    event::{FinishStatus, WaitingOn},
+    gate::{Gate, GateError, Judge, Ledger},
+    ids::RunId,
+    journal::{Fence, Journal, JournalError},
+    machine::Machine,
+    model::Models,
+    sandbox::{Limits, Sandbox},
+    tool::Tool,
+};
+use thiserror::Error;
+
+pub use crate::stop::{Control, Stop};
+use crate::{
+    ports::{Approver, Observer},
+    session::Session,
+};
+
+/// What a driver works with.
+pub struct Options<M, J, L> {
+    pub machine: M,
+    pub gate: Gate<J, L>,
+    pub journal: Arc<dyn Journal>,
+    pub models: Arc<dyn Models>,
+    pub tools: Vec<Arc<dyn Tool>>,
+    pub sandbox: Arc<dyn Sandbox>,
+    pub observer: Arc<dyn Observer>,
+    pub approver: Arc<dyn Approver>,
+    /// Bounds of each tool call.
+    pub limits: Limits,
+    /// Milliseconds since 1970.
+    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// How long a person has to answer; after that the answer is no.
+    pub approval_ms: u64,
+    /// Most tokens of one model answer.
+    pub output_tokens_max: u32,
+}
+
+pub struct Driver<M, J, L> {
+    pub(crate) options: Options<M, J, L>,
+    pub(crate) tools: BTreeMap<String, Arc<dyn Tool>>,
+}
+
+/// How driving a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    Finished { status: FinishStatus, summary: String },
+    /// A person must answer, and nobody here can.
+    Waiting(WaitingOn),
+    /// Stopped on request; the run goes on with `runs resume`.
+    Paused,
+}
+
+#[derive(Debug, Error)]
+pub enum DriverError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("run {0} has no first event")]
+    Empty(RunId),
+    #[error("run {run} was made by the machine {machine:?}, which this version does not have")]
+    UnknownMachine { run: RunId, machine: String },
+    #[error("run {run} does not fit this version: {reason}")]
+    Unfit { run: RunId, reason: String },
+}
+
+impl<M: Machine, J: Judge, L: Ledger> Driver<M, J, L> {
+    pub fn new(options: Options<M, J, L>) -> Self {
+        let tools = options.tools.iter().map(|tool| (tool.definition().name, tool.clone())).collect();
+        Self { options, tools }
+    }
+
+    /// Drives a run this process owns until it ends, waits for a person, or is stopped.
+    /// Gives ownership up unless the run was fenced away.
+    pub async fn drive(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
+        let mut session = Session::load(self, fence, control)?;
+        let ended = session.run().await?;
+        self.options.journal.release(session.fence().clone()).await?;
+        Ok(ended)
+    }
+
+    /// Brings a dead driver's run to rest without asking a model or running a call: closes its step,
+    /// merges what was agreed, throws open layers away, marks unknown outcomes.
+    pub async fn settle(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
+        let mut session = Session::load(self, fence, control)?;
+        let ended = session.come_to_rest().await?;
+        self.options.journal.release(session.fence().clone()).await?;
+        Ok(ended)
+    }
+}
+
+/// Turns what can only be a journal error here into one.
+pub(crate) fn journal_error(error: GateError) -> DriverError {
+    match error {
+        GateError::Journal(error) => DriverError::Journal(error),
+        other => DriverError::Journal(JournalError::Unwritable(other.to_string())),
+    }
+}

@@ -1,0 +1,174 @@
+//! What an agent does next in a given state.
+
+use homarus_contract::{
+    action::EffectClass,
+    event::{Accepted, FinishStatus, Resolution, WaitingOn},
+    machine::Command,
+    message::StopReason,
+    model::ModelRef,
+};
+
+use crate::{
+    nudge,
+    state::{Call, Failure, State, step_messages},
+};
+
+/// Attempts at one model before the next of the configured order is asked.
+const ATTEMPTS_PER_MODEL_MAX: usize = 4;
+const BACKOFF_MS_FIRST: u64 = 500;
+const BACKOFF_MS_MAX: u64 = 30_000;
+/// A pause a server asks for beyond this counts as "down".
+const RETRY_AFTER_MS_MAX: u64 = 120_000;
+const DENIALS_IN_A_ROW_MAX: u32 = 5;
+
+pub fn next(state: &State) -> Vec<Command> {
+    let Some(accepted) = &state.accepted else { return Vec::new() };
+    if state.finished.is_some() {
+        return Vec::new();
+    }
+    let mut commands = Vec::new();
+    for call in state.calls() {
+        if !call.is_answered() {
+            commands.push(advance(call));
+            return commands;
+        }
+        if call.needs_settling() {
+            let held = call.holds_merge();
+            commands.push(settle(call));
+            if held {
+                return commands;
+            }
+        }
+    }
+    commands.extend(after_calls(state, accepted));
+    commands
+}
+
+/// The next move of a call that has no outcome yet.
+fn advance(call: &Call) -> Command {
+    let id = call.tool_call.call.clone();
+    if call.asked.is_some() {
+        return Command::Wait { on: WaitingOn::Approval { call: id } };
+    }
+    if call.unknown {
+        return Command::Wait { on: WaitingOn::Resolution { call: id } };
+    }
+    match call.intent {
+        None => Command::Act { action: call.action(), attempt: 1, approval: call.approval.clone() },
+        // An intent without a result is only ever seen after a kill.
+        Some(intent) if intent.class == EffectClass::Unkeyed && call.resolution != Some(Resolution::Repeat) => {
+            Command::MarkUnknown { call: id }
+        }
+        Some(intent) => {
+            Command::Act { action: call.action(), attempt: intent.attempt + 1, approval: call.approval.clone() }
+        }
+    }
+}
+
+fn settle(call: &Call) -> Command {
+    // `needs_settling` holds only with a result, and a result with a diff only after a judgement.
+    match (&call.judged, &call.result, call.asked) {
+        (_, _, Some(_)) => Command::Wait { on: WaitingOn::Approval { call: call.tool_call.call.clone() } },
+        (Some(judged), Some(result), None) => Command::Settle {
+            action: judged.action.clone(),
+            plan: Box::new(judged.plan.clone()),
+            result: Box::new(result.clone()),
+            hold: call.holds_merge(),
+            approval: call.approval.clone(),
+        },
+        _ => Command::MarkUnknown { call: call.tool_call.call.clone() },
+    }
+}
+
+fn after_calls(state: &State, accepted: &Accepted) -> Option<Command> {
+    if let Some((bound, limit)) = &state.bound {
+        return Some(Command::Finish {
+            status: FinishStatus::OutOfBudget,
+            summary: format!("The limit on {bound} ({limit}) was reached."),
+        });
+    }
+    if state.seen.denials_in_a_row >= DENIALS_IN_A_ROW_MAX {
+        return Some(Command::Finish {
+            status: FinishStatus::Denied,
+            summary: format!("Stopped after {} denied actions in a row.", state.seen.denials_in_a_row),
+        });
+    }
+    let step = &state.step;
+    if step.is_told {
+        return Some(ask(state, accepted, step.number + 1));
+    }
+    let Some(stop) = step.stop else {
+        return Some(ask(state, accepted, step.number.max(1)));
+    };
+    if let Some((reason, text)) = nudge::due(state) {
+        return Some(Command::Nudge { reason, text });
+    }
+    if !step.calls.is_empty() {
+        return Some(ask(state, accepted, step.number + 1));
+    }
+    Some(match stop {
+        StopReason::Refusal => finish(FinishStatus::Failed, "The model refused to answer.".to_owned()),
+        StopReason::MaxTokens | StopReason::Interrupted => {
+            finish(FinishStatus::Failed, "The model's answers were cut off again and again.".to_owned())
+        }
+        StopReason::EndTurn | StopReason::ToolUse if step.blocks.is_empty() => {
+            finish(FinishStatus::Failed, "The model gave empty answers.".to_owned())
+        }
+        StopReason::EndTurn | StopReason::ToolUse => {
+            // Denied is a run that wanted to change something and never got to.
+            let denied = state.seen.denials > 0 && state.seen.effects == 0;
+            let status = if denied { FinishStatus::Denied } else { FinishStatus::Completed };
+            finish(status, state.seen.last_text.clone())
+        }
+    })
+}
+
+fn finish(status: FinishStatus, summary: String) -> Command {
+    Command::Finish { status, summary }
+}
+
+fn ask(state: &State, accepted: &Accepted, number: u32) -> Command {
+    let same_step = number == state.step.number;
+    let failures: &[Failure] = if same_step { &state.step.failures } else { &[] };
+    let Some(model) = candidate(&accepted.models, failures) else {
+        let summary = match failures.last() {
+            Some(failure) => format!("{}: {}", failure.model, failure.message),
+            None => "No model is configured.".to_owned(),
+        };
+        return finish(FinishStatus::Failed, summary);
+    };
+    let mut messages = state.messages.clone();
+    if !same_step {
+        messages.extend(step_messages(&state.step));
+    }
+    Command::CallModel {
+        step: number,
+        attempt: if same_step { state.step.attempt + 1 } else { 1 },
+        backoff_ms: backoff_ms(model, failures),
+        model: model.clone(),
+        messages,
+    }
+}
+
+/// The first model of the order that may still be asked in this step.
+fn candidate<'a>(models: &'a [ModelRef], failures: &[Failure]) -> Option<&'a ModelRef> {
+    if failures.iter().any(|failure| !failure.class.allows_failover()) {
+        return None;
+    }
+    models.iter().find(|model| {
+        let mut own = failures.iter().filter(|failure| failure.model == **model);
+        let dead = own.clone().any(|failure| {
+            !failure.class.is_retryable() || failure.retry_after_ms.is_some_and(|ms| ms > RETRY_AFTER_MS_MAX)
+        });
+        !dead && own.by_ref().count() < ATTEMPTS_PER_MODEL_MAX
+    })
+}
+
+/// Exponential, without chance: the machine is deterministic, and few runs share one provider key.
+fn backoff_ms(model: &ModelRef, failures: &[Failure]) -> u64 {
+    let own: Vec<_> = failures.iter().filter(|failure| failure.model == *model).collect();
+    let Some(last) = own.last() else { return 0 };
+    let doubled = BACKOFF_MS_FIRST.saturating_mul(1 << (own.len() - 1).min(10)).min(BACKOFF_MS_MAX);
+    last.retry_after_ms.unwrap_or(doubled)
+}
+

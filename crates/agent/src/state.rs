@@ -1,0 +1,364 @@
+//! The state of an agent run: the fold of its events, and nothing else.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use homarus_contract::{
+    action::{Action, EffectClass, Plan},
+    event::{Accepted, ActResult, Event, FinishStatus, Resolution, WaitingOn},
+    gate::{Approval, Verdict},
+    ids::{CallId, Hash},
+    machine::PromptMessage,
+    message::{Block, Message, StopReason, ToolCall},
+    model::{ModelErrorClass, ModelRef},
+};
+
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    pub accepted: Option<Arc<Accepted>>,
+    /// The prompt so far, without the step that is open.
+    pub messages: Vec<PromptMessage>,
+    pub step: Step,
+    /// Milliseconds spent in model and tool calls.
+    pub wall_ms: u64,
+    /// How often each nudge was given.
+    pub nudges: BTreeMap<String, u32>,
+    pub seen: Seen,
+    /// A limit that was hit; the run ends.
+    pub bound: Option<(String, u64)>,
+    pub waiting: Option<WaitingOn>,
+    pub finished: Option<FinishStatus>,
+    /// Conflicts of merges the model has not been told of.
+    pub conflicts: Vec<String>,
+}
+
+/// What the run has done so far, as far as nudges and the final status depend on it.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Paths that were read, searched or listed.
+    pub looks: u32,
+    /// Calls whose changes were merged.
+    pub writes: u32,
+    /// Calls other than reads that ran to their end.
+    pub effects: u32,
+    /// Read or shell calls since the last write.
+    pub checks_since_write: u32,
+    pub denials: u32,
+    pub denials_in_a_row: u32,
+    /// The latest call and how often it was made in a row.
+    pub repeated: Option<(String, String, u32)>,
+    /// Answers in a row without a tool call.
+    pub answers_in_a_row: u32,
+    /// The latest text of the model, which is the result if the run ends.
+    pub last_text: String,
+}
+
+/// One answer of the model and what follows from it.
+#[derive(Debug, Clone, Default)]
+pub struct Step {
+    /// Counts from 1; 0 before the first.
+    pub number: u32,
+    /// An intent without a result.
+    pub open: bool,
+    pub attempt: u32,
+    pub blocks: Vec<Block>,
+    pub calls: Vec<Call>,
+    pub stop: Option<StopReason>,
+    /// The step is closed and already part of [`State::messages`].
+    pub is_told: bool,
+    /// Failed attempts of this step, in order.
+    pub failures: Vec<Failure>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub model: ModelRef,
+    pub class: ModelErrorClass,
+    pub message: String,
+    pub retry_after_ms: Option<u64>,
+}
+
+/// A tool call on its way.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub tool_call: ToolCall,
+    pub judged: Option<Judged>,
+    /// The hash a person was asked about and has not answered yet.
+    pub asked: Option<Hash>,
+    pub approval: Option<Approval>,
+    pub intent: Option<Intent>,
+    pub result: Option<ActResult>,
+    pub settled: Option<Settled>,
+    pub denied: Option<String>,
+    pub unknown: bool,
+    pub resolution: Option<Resolution>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Judged {
+    pub action: Action,
+    pub plan: Plan,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Intent {
+    pub class: EffectClass,
+    pub attempt: u32,
+}
+
+#[derive(Debug, Clone)]
+pub enum Settled {
+    Merged,
+    Discarded(String),
+}
+
+impl Call {
+    fn new(tool_call: ToolCall) -> Self {
+        Self {
+            tool_call,
+            judged: None,
+            asked: None,
+            approval: None,
+            intent: None,
+            result: None,
+            settled: None,
+            denied: None,
+            unknown: false,
+            resolution: None,
+        }
+    }
+
+    pub fn action(&self) -> Action {
+        Action {
+            call: self.tool_call.call.clone(),
+            tool: self.tool_call.name.clone(),
+            arguments: self.tool_call.arguments.clone(),
+        }
+    }
+
+    /// Whether the diff of this call must be agreed to before it is merged.
+    pub fn holds_merge(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.verdict == Verdict::AskBeforeMerge)
+    }
+
+    /// There is something in the call's layer that is neither merged nor thrown away.
+    pub fn needs_settling(&self) -> bool {
+        self.settled.is_none() && self.result.as_ref().is_some_and(|result| !result.diff.is_empty())
+    }
+
+    /// The call needs nothing more but, perhaps, its merge.
+    pub fn is_answered(&self) -> bool {
+        self.denied.is_some()
+            || self.result.is_some()
+            || matches!(self.resolution, Some(Resolution::Done | Resolution::Failed))
+    }
+}
+
+impl State {
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Accepted(accepted) => self.accept(accepted),
+            Event::TakenOver { .. } | Event::Checkpoint { .. } => self.waiting = None,
+            Event::ModelIntent { step, attempt, .. } => self.open_step(*step, *attempt),
+            Event::BlockDone { block, .. } => self.block(block),
+            Event::ModelResult { stop, wall_ms, .. } => self.close_step(*stop, *wall_ms),
+            Event::ModelFailed { model, class, message, retry_after_ms, .. } => {
+                self.step.open = false;
+                self.step.failures.push(Failure {
+                    model: model.clone(),
+                    class: *class,
+                    message: message.clone(),
+                    retry_after_ms: *retry_after_ms,
+                });
+            }
+            Event::Judged { action, plan, judgement } => self.with_call(&action.call, |call, _| {
+                call.judged =
+                    Some(Judged { action: action.clone(), plan: plan.clone(), verdict: judgement.verdict });
+            }),
+            Event::Denied { call, reason } => self.with_call(call, |call, seen| {
+                call.denied = Some(reason.clone());
+                seen.denials += 1;
+                seen.denials_in_a_row += 1;
+            }),
+            Event::ApprovalRequested { call, hash, .. } => self.with_call(call, |call, _| {
+                call.asked = Some(*hash);
+                call.approval = None;
+            }),
+            Event::ApprovalDecided { call, approval } => {
+                self.waiting = None;
+                self.with_call(call, |call, _| {
+                    call.asked = None;
+                    call.approval = Some(approval.clone());
+                });
+            }
+            Event::ActIntent { call, class, attempt, .. } => self.with_call(call, |call, _| {
+                call.intent = Some(Intent { class: *class, attempt: *attempt });
+                call.unknown = false;
+                call.resolution = None;
+            }),
+            Event::ActResult(result) => self.result(result),
+            Event::Merged { call, report } => {
+                self.conflicts.extend(report.conflicts.iter().map(|conflict| conflict.path.clone()));
+                self.with_call(call, |call, seen| {
+                    call.settled = Some(Settled::Merged);
+                    seen.writes += 1;
+                    seen.checks_since_write = 0;
+                });
+            }
+            Event::Discarded { call, reason } => self.with_call(call, |call, seen| {
+                call.settled = Some(Settled::Discarded(reason.clone()));
+                seen.denials += 1;
+                seen.denials_in_a_row += 1;
+            }),
+            Event::OutcomeUnknown { call } => self.with_call(call, |call, _| call.unknown = true),
+            Event::Resolved { call, decision, .. } => {
+                self.waiting = None;
+                self.with_call(call, |call, _| {
+                    call.unknown = false;
+                    call.resolution = Some(*decision);
+                });
+            }
+            Event::Nudged { reason, text } => {
+                self.flush_step();
+                *self.nudges.entry(reason.clone()).or_default() += 1;
+                if reason == crate::nudge::CONFLICT {
+                    self.conflicts.clear();
+                }
+                self.messages.push(PromptMessage::Ready(Arc::new(Message::User { text: text.clone() })));
+            }
+            Event::BoundHit { bound, limit } => self.bound = Some((bound.clone(), *limit)),
+            Event::Waiting { on } => self.waiting = Some(on.clone()),
+            Event::Finished { status, .. } => self.finished = Some(*status),
+        }
+    }
+
+    /// The calls of the step that is being worked on.
+    pub fn calls(&self) -> &[Call] {
+        &self.step.calls
+    }
+
+    fn accept(&mut self, accepted: &Accepted) {
+        self.messages.push(PromptMessage::Request {
+            orientation: accepted.orientation,
+            text: accepted.inbound.text.clone(),
+        });
+        self.accepted = Some(Arc::new(accepted.clone()));
+    }
+
+    fn open_step(&mut self, number: u32, attempt: u32) {
+        if number != self.step.number {
+            self.flush_step();
+            self.step = Step { number, ..Step::default() };
+        }
+        self.waiting = None;
+        self.step.open = true;
+        self.step.attempt = attempt;
+        self.step.blocks.clear();
+    }
+
+    fn block(&mut self, block: &Block) {
+        match block {
+            Block::Text { text } => self.seen.last_text = text.clone(),
+            Block::ToolCall(tool_call) => {
+                self.seen.repeat(tool_call);
+                self.step.calls.push(Call::new(tool_call.clone()));
+            }
+        }
+        self.step.blocks.push(block.clone());
+    }
+
+    fn close_step(&mut self, stop: StopReason, wall_ms: u64) {
+        self.wall_ms = self.wall_ms.saturating_add(wall_ms);
+        self.step.open = false;
+        self.step.stop = Some(stop);
+        self.seen.answers_in_a_row = if self.step.calls.is_empty() { self.seen.answers_in_a_row + 1 } else { 0 };
+    }
+
+    fn result(&mut self, result: &ActResult) {
+        self.wall_ms = self.wall_ms.saturating_add(result.wall_ms);
+        self.with_call(&result.call, |call, seen| {
+            let class = call.judged.as_ref().map(|judged| judged.plan.class);
+            if !result.is_error {
+                seen.denials_in_a_row = 0;
+                match class {
+                    Some(EffectClass::Read) => seen.looks += 1,
+                    Some(_) => seen.effects += 1,
+                    None => {}
+                }
+                if call.tool_call.name == "shell.execute" {
+                    seen.looks += 1;
+                }
+                seen.checks_since_write += 1;
+            }
+            call.result = Some(result.clone());
+        });
+    }
+
+    /// Moves the finished step into the prompt.
+    fn flush_step(&mut self) {
+        if self.step.stop.is_none() {
+            return;
+        }
+        let step = std::mem::take(&mut self.step);
+        self.step.number = step.number;
+        self.step.is_told = true;
+        self.messages.extend(step_messages(&step));
+    }
+
+    fn with_call(&mut self, id: &CallId, change: impl FnOnce(&mut Call, &mut Seen)) {
+        if let Some(call) = self.step.calls.iter_mut().find(|call| call.tool_call.call == *id) {
+            change(call, &mut self.seen);
+        }
+    }
+}
+
+impl Seen {
+    fn repeat(&mut self, tool_call: &ToolCall) {
+        self.repeated = match self.repeated.take() {
+            Some((name, arguments, count)) if name == tool_call.name && arguments == tool_call.arguments => {
+                Some((name, arguments, count + 1))
+            }
+            _ => Some((tool_call.name.clone(), tool_call.arguments.clone(), 1)),
+        };
+    }
+}
+
+/// A closed step as messages: the answer, then the outcome of each of its calls.
+pub fn step_messages(step: &Step) -> Vec<PromptMessage> {
+    let mut messages = Vec::new();
+    if !step.blocks.is_empty() {
+        messages.push(PromptMessage::Ready(Arc::new(Message::Assistant { blocks: step.blocks.clone() })));
+    }
+    messages.extend(step.calls.iter().map(outcome_message));
+    messages
+}
+
+fn outcome_message(call: &Call) -> PromptMessage {
+    let id = call.tool_call.call.clone();
+    let ready = |text: String, is_error| {
+        PromptMessage::Ready(Arc::new(Message::ToolResult { call: id.clone(), text, is_error }))
+    };
+    if let Some(reason) = &call.denied {
+        return ready(format!("Denied: {reason}. Nothing was done. Do not try it again; go on without it."), true);
+    }
+    match (&call.result, call.resolution) {
+        (_, Some(Resolution::Done)) => {
+            ready("The call was interrupted; a person checked: it was done. Its output is lost.".into(), false)
+        }
+        (_, Some(Resolution::Failed)) => {
+            ready("The call was interrupted; a person checked: it was not done.".into(), true)
+        }
+        (Some(result), _) => PromptMessage::Result {
+            call: id,
+            text: result.shown,
+            suffix: match &call.settled {
+                Some(Settled::Discarded(reason)) => {
+                    format!("\nNot applied: {reason}. The workspace is as it was before this call.")
+                }
+                _ => String::new(),
+            },
+            is_error: result.is_error || matches!(call.settled, Some(Settled::Discarded(_))),
+        },
+        (None, _) => ready("The call was not run.".into(), true),
+    }
+}

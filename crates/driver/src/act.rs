@@ -1,0 +1,162 @@
+//! Running a tool call: plan, gate, run, result.
+
+use std::sync::Arc;
+
+use homarus_contract::{
+    BoxFuture,
+    action::Action,
+    event::{ActResult, Event},
+    gate::{Admission, Approval, Judge, Ledger, Permit, Wish},
+    ids::CallId,
+    machine::Machine,
+    sandbox::{LayerDiff, LayerId, OutputChunk, OutputSink},
+    tool::{Tool, ToolContext, ToolError, ToolOutput},
+};
+
+use crate::{DriverError, journal_error, ports::Live, session::Session};
+
+/// A call that has ended.
+pub(crate) struct ActDone {
+    call: CallId,
+    attempt: u32,
+    result: Result<ToolOutput, ToolError>,
+    /// From the start of the call to its end, set-up included.
+    wall_ms: u64,
+}
+
+impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
+    /// Runs a call to its end.
+    pub(crate) async fn act_now(
+        &mut self,
+        action: Action,
+        attempt: u32,
+        approval: Option<Approval>,
+    ) -> Result<(), DriverError> {
+        let Some(act) = self.start_act(action, attempt, approval).await? else { return Ok(()) };
+        tokio::select! {
+            biased;
+            done = act => self.act_done(done),
+            // Dropping the call kills it; the loop acts on the stop.
+            _ = self.stop_wanted() => {}
+        }
+        Ok(())
+    }
+
+    /// Plans a call and passes it through the gate. `None`: it will not run now, and the journal
+    /// says why.
+    pub(crate) async fn start_act(
+        &mut self,
+        action: Action,
+        attempt: u32,
+        approval: Option<Approval>,
+    ) -> Result<Option<BoxFuture<'static, ActDone>>, DriverError> {
+        let Some(tool) = self.driver.tools.get(&action.tool).cloned() else {
+            let names: Vec<_> = self.driver.tools.keys().map(String::as_str).collect();
+            let text = format!("There is no tool {:?}. The tools are: {}.", action.tool, names.join(", "));
+            self.refuse(&action.call, attempt, &text);
+            return Ok(None);
+        };
+        let context = ToolContext {
+            workspace: self.accepted.workspace.clone(),
+            limits: self.driver.options.limits,
+            tier: self.accepted.profile.tier,
+            sandbox: self.driver.options.sandbox.clone(),
+        };
+        let plan = match tool.plan(&context, &action) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.refuse(&action.call, attempt, &error.to_string());
+                return Ok(None);
+            }
+        };
+        let wish = Wish {
+            plan,
+            attempt,
+            tier: context.tier,
+            approval,
+            approval_expires_ms: self.clock_ms().saturating_add(self.driver.options.approval_ms),
+            action,
+        };
+        let call = wish.action.call.clone();
+        let admission = self.driver.options.gate.admit(self.append(), wish).await.map_err(journal_error)?;
+        match admission {
+            Admission::Permitted { permit, fence, .. } => {
+                self.committed(fence)?;
+                Ok(Some(self.start(tool, permit, context, call, attempt)))
+            }
+            Admission::NeedsApproval { fence, .. } | Admission::Denied { fence, .. } => {
+                self.committed(fence)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        tool: Arc<dyn Tool>,
+        permit: Permit,
+        context: ToolContext,
+        call: CallId,
+        attempt: u32,
+    ) -> BoxFuture<'static, ActDone> {
+        let layer = LayerId { run: self.run.clone(), call: call.clone(), attempt };
+        let clock = self.driver.options.clock.clone();
+        let output = self.output_sink(call.clone());
+        Box::pin(async move {
+            let started_ms = clock();
+            let result = tool.run(permit, context, layer, output).await;
+            ActDone { call, attempt, result, wall_ms: clock().saturating_sub(started_ms) }
+        })
+    }
+
+    /// Live output goes to the observer from whatever thread it arrives on.
+    fn output_sink(&self, call: CallId) -> OutputSink {
+        let observer = self.driver.options.observer.clone();
+        let run = self.run.clone();
+        let seq = self.fence().seq();
+        let offset = std::sync::atomic::AtomicU64::new(0);
+        Arc::new(move |chunk: OutputChunk| {
+            let offset = offset.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            observer.live(&run, seq, offset, &Live::Output { call: call.clone(), chunk });
+        })
+    }
+
+    pub(crate) fn act_done(&mut self, done: ActDone) {
+        let ActDone { call, attempt, result, wall_ms } = done;
+        match result {
+            Ok(output) => {
+                let shown = self.note_blob(output.text.into_bytes());
+                let whole = (!output.whole.is_empty()).then(|| self.note_blob(output.whole));
+                self.note(Event::ActResult(ActResult {
+                    call,
+                    attempt,
+                    is_error: output.is_error,
+                    exit: output.exit,
+                    shown,
+                    whole,
+                    wall_ms,
+                    receipt: output.receipt,
+                    diff: output.diff,
+                }));
+            }
+            Err(error) => self.refuse(&call, attempt, &error.to_string()),
+        }
+    }
+
+    /// Records that a call was not made, in words the model can act on.
+    fn refuse(&mut self, call: &CallId, attempt: u32, text: &str) {
+        let shown = self.note_blob(text.as_bytes().to_vec());
+        self.note(Event::ActResult(ActResult {
+            call: call.clone(),
+            attempt,
+            is_error: true,
+            exit: None,
+            shown,
+            whole: None,
+            wall_ms: 0,
+            receipt: None,
+            diff: LayerDiff::default(),
+        }));
+    }
+}
+

@@ -1,0 +1,312 @@
+//! Asking a model: one attempt, its stream, and the tool calls that start while it still streams.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, future::OptionFuture, stream::FuturesUnordered};
+use homarus_contract::{
+    BoxFuture, BoxStream,
+    budget::{Amount, BudgetChange},
+    event::Event,
+    gate::{GateError, Judge, Ledger, Permit},
+    ids::CallId,
+    journal::JournalError,
+    machine::{Command, Machine, PromptMessage},
+    message::{Block, StopReason, ToolCall, Usage},
+    model::{ModelError, ModelErrorClass, ModelEvent, ModelRef, ModelRequest, ProviderBlock},
+};
+
+use crate::{
+    DriverError, act::ActDone, journal_error, ports::Live, session::Session, settle::MergeDone, stop::Stop,
+};
+
+/// Tool calls of one answer beyond this are refused with it.
+const CALLS_PER_ANSWER_MAX: u32 = 32;
+
+pub(crate) struct Ask {
+    pub(crate) step: u32,
+    pub(crate) attempt: u32,
+    pub(crate) model: ModelRef,
+    pub(crate) backoff_ms: u64,
+    pub(crate) messages: Vec<PromptMessage>,
+}
+
+/// An answer on its way.
+struct Answer {
+    step: u32,
+    model: ModelRef,
+    reserved: Amount,
+    started_ms: u64,
+    /// Text of the block that is not complete yet, as far as it was shown.
+    shown: String,
+    has_blocks: bool,
+    calls: u32,
+    is_over: bool,
+}
+
+impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
+    /// Asks the model; merges `free` settles meanwhile.
+    pub(crate) async fn ask_model(&mut self, ask: Ask, free: Vec<Command>) -> Result<(), DriverError> {
+        if ask.backoff_ms > 0 && self.pause(&ask).await.is_some() {
+            return Ok(()); // The loop finds the stop and acts on it.
+        }
+        let built = self.build_prompt(ask.messages)?;
+        let info = self.driver.options.models.info(&ask.model);
+        let output_tokens_max = info.output_tokens_max.min(self.driver.options.output_tokens_max);
+        let tokens = built.tokens_estimate.min(u64::from(info.context_tokens)) + u64::from(output_tokens_max);
+        let cost = info.price.map_or(0, |price| {
+            price.cost(&Usage {
+                input_tokens: Some(tokens - u64::from(output_tokens_max)),
+                output_tokens: Some(u64::from(output_tokens_max)),
+                ..Usage::default()
+            })
+        });
+        let reserved = Amount { cost, tokens, steps: 1 };
+        let mut append = self.append();
+        append.blobs.extend(built.blobs);
+        append.budget.push(BudgetChange::Reserve(reserved));
+        append.push(Event::ModelIntent {
+            step: ask.step,
+            attempt: ask.attempt,
+            prompt: built.parts,
+            model: ask.model.clone(),
+            reserved,
+        });
+        let (permit, fence) = match self.driver.options.gate.admit_model(append, ask.model.clone()).await {
+            Ok(admitted) => admitted,
+            Err(GateError::Journal(JournalError::OverBudget { bound, limit })) => {
+                self.note(Event::BoundHit { bound, limit });
+                return Ok(());
+            }
+            Err(GateError::ModelDenied(message)) => {
+                // The machine asks the next model of the order, if there is one.
+                self.note(Event::ModelFailed {
+                    step: ask.step,
+                    model: ask.model,
+                    class: ModelErrorClass::Auth,
+                    message,
+                    retry_after_ms: None,
+                });
+                return Ok(());
+            }
+            Err(error) => return Err(journal_error(error)),
+        };
+        self.committed(fence)?;
+        self.prompt.journalled(built.hashes);
+        let request = ModelRequest {
+            model: ask.model.clone(),
+            system: self.prompt.system.clone(),
+            tools: self.prompt.tools.clone(),
+            messages: built.messages,
+            output_tokens_max,
+        };
+        let answer = Answer {
+            step: ask.step,
+            model: ask.model,
+            reserved,
+            started_ms: self.clock_ms(),
+            shown: String::new(),
+            has_blocks: false,
+            calls: 0,
+            is_over: false,
+        };
+        self.stream(answer, permit, request, free).await
+    }
+
+    /// Waits out a back-off; `Some` if the run is to stop instead.
+    async fn pause(&mut self, ask: &Ask) -> Option<Stop> {
+        self.live(&Live::Pause { model: ask.model.clone(), ms: ask.backoff_ms });
+        tokio::select! {
+            stop = self.stop_wanted() => Some(stop),
+            () = tokio::time::sleep(Duration::from_millis(ask.backoff_ms)) => None,
+        }
+    }
+
+    async fn stream(
+        &mut self,
+        mut answer: Answer,
+        permit: Permit,
+        request: ModelRequest,
+        free: Vec<Command>,
+    ) -> Result<(), DriverError> {
+        let mut stream: BoxStream<ModelEvent> = self.driver.options.models.stream(permit, request);
+        let mut merges: FuturesUnordered<BoxFuture<'static, MergeDone>> = FuturesUnordered::new();
+        for command in free {
+            if let Command::Settle { action, plan, result, approval, .. } = command {
+                merges.extend(self.merge_later(action, *plan, *result, approval)?);
+            }
+        }
+        let mut act: Option<BoxFuture<'static, ActDone>> = None;
+        let mut stop = self.stop_wanted().boxed();
+        loop {
+            if answer.is_over && act.is_none() && merges.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                _ = &mut stop => {
+                    // The stream and the call end with this scope; the loop acts on the stop.
+                    if !answer.is_over {
+                        self.cut_off(&mut answer, None);
+                    }
+                    drop(act);
+                    self.drain(merges).await?;
+                    return Ok(());
+                }
+                Some(done) = merges.next(), if !merges.is_empty() => {
+                    self.merged(done)?;
+                    if act.is_none() && merges.is_empty() {
+                        act = self.start_ready_act().await?;
+                    }
+                }
+                Some(done) = OptionFuture::from(act.as_mut()), if act.is_some() => {
+                    self.act_done(done);
+                    act = None;
+                    if !answer.is_over {
+                        act = self.start_ready_act().await?;
+                    }
+                }
+                event = stream.next(), if !answer.is_over => {
+                    let event = event.unwrap_or_else(|| ModelEvent::Failed(ended_early()));
+                    let call_complete = self.model_event(&mut answer, event)?;
+                    if call_complete && act.is_none() && merges.is_empty() {
+                        act = self.start_ready_act().await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn drain(&mut self, mut merges: FuturesUnordered<BoxFuture<'static, MergeDone>>) -> Result<(), DriverError> {
+        while let Some(done) = merges.next().await {
+            self.merged(done)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the next call of the answer that may run already, if the machine wants one.
+    async fn start_ready_act(&mut self) -> Result<Option<BoxFuture<'static, ActDone>>, DriverError> {
+        loop {
+            let commands = self.driver.options.machine.next(&self.state);
+            match commands.into_iter().next() {
+                Some(Command::Act { action, attempt, approval }) => {
+                    if let Some(act) = self.start_act(action, attempt, approval).await? {
+                        return Ok(Some(act));
+                    }
+                }
+                Some(Command::Settle { action, plan, result, hold: false, approval }) => {
+                    self.flush().await?;
+                    self.merge_now(action, *plan, *result, approval).await?;
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes in one event of the stream; `true` if a tool call is complete.
+    fn model_event(&mut self, answer: &mut Answer, event: ModelEvent) -> Result<bool, DriverError> {
+        match event {
+            ModelEvent::TextDelta(text) => {
+                answer.shown.push_str(&text);
+                self.live(&Live::Text { text });
+            }
+            ModelEvent::CallStarted { name, .. } => self.live(&Live::CallStarted { name }),
+            ModelEvent::CallDelta { json, .. } => self.live(&Live::CallDelta { json }),
+            ModelEvent::BlockDone(ProviderBlock::Text(text)) => {
+                answer.shown.clear();
+                if !text.trim().is_empty() {
+                    answer.has_blocks = true;
+                    let block = Block::Text { text };
+                    self.note(Event::BlockDone { step: answer.step, block, partial: false });
+                }
+            }
+            ModelEvent::BlockDone(ProviderBlock::ToolCall { provider_id, name, arguments }) => {
+                if answer.calls >= CALLS_PER_ANSWER_MAX {
+                    let limit = u64::from(CALLS_PER_ANSWER_MAX);
+                    self.cut_off(answer, Some(("calls_per_answer", limit)));
+                    return Ok(false);
+                }
+                let call = CallId::new(answer.step, answer.calls);
+                answer.calls += 1;
+                answer.has_blocks = true;
+                let block = Block::ToolCall(ToolCall { call, provider_id, name, arguments });
+                self.note(Event::BlockDone { step: answer.step, block, partial: false });
+                return Ok(true);
+            }
+            ModelEvent::Done { stop, usage } => self.answered(answer, stop, usage),
+            ModelEvent::Failed(error) => self.failed(answer, error),
+        }
+        Ok(false)
+    }
+
+    fn answered(&mut self, answer: &mut Answer, stop: StopReason, usage: Usage) {
+        let price = self.driver.options.models.info(&answer.model).price;
+        let cost = price.filter(|_| usage.input_tokens.is_some() && usage.output_tokens.is_some());
+        let cost = cost.map(|price| price.cost(&usage));
+        // What the provider does not count is booked as reserved.
+        let counted = usage.input_tokens.is_some() || usage.output_tokens.is_some();
+        let used = Amount {
+            cost: cost.unwrap_or(answer.reserved.cost),
+            tokens: if counted { usage.total_tokens() } else { answer.reserved.tokens },
+            steps: 1,
+        };
+        self.close(answer, stop, usage, cost, used);
+    }
+
+    fn failed(&mut self, answer: &mut Answer, error: ModelError) {
+        if answer.has_blocks || !answer.shown.trim().is_empty() {
+            // Nothing that was shown or acted on is replaced by another attempt.
+            self.cut_off(answer, None);
+            return;
+        }
+        answer.is_over = true;
+        self.note_budget(BudgetChange::Settle { reserved: answer.reserved, used: Amount::default() });
+        self.note(Event::ModelFailed {
+            step: answer.step,
+            model: answer.model.clone(),
+            class: error.class,
+            message: error.message,
+            retry_after_ms: error.retry_after_ms,
+        });
+    }
+
+    /// Ends an answer where it stands: what was shown is kept, the reservation counts as spent.
+    fn cut_off(&mut self, answer: &mut Answer, bound: Option<(&str, u64)>) {
+        let shown = std::mem::take(&mut answer.shown);
+        if !shown.trim().is_empty() {
+            answer.has_blocks = true;
+            self.note(Event::BlockDone { step: answer.step, block: Block::Text { text: shown }, partial: true });
+        }
+        if let Some((bound, limit)) = bound {
+            self.note(Event::BoundHit { bound: bound.to_owned(), limit });
+        }
+        if answer.has_blocks {
+            self.close(answer, StopReason::Interrupted, Usage::default(), None, answer.reserved);
+        } else {
+            // Nothing arrived: the step stays open and is asked for again.
+            answer.is_over = true;
+            self.note_budget(BudgetChange::Settle { reserved: answer.reserved, used: answer.reserved });
+        }
+    }
+
+    fn close(&mut self, answer: &mut Answer, stop: StopReason, usage: Usage, cost: Option<u64>, used: Amount) {
+        answer.is_over = true;
+        self.note_budget(BudgetChange::Settle { reserved: answer.reserved, used });
+        self.note(Event::ModelResult {
+            step: answer.step,
+            stop,
+            usage,
+            served_by: answer.model.clone(),
+            cost,
+            wall_ms: self.clock_ms().saturating_sub(answer.started_ms),
+        });
+    }
+}
+
+fn ended_early() -> ModelError {
+    ModelError {
+        class: ModelErrorClass::Protocol,
+        message: "the answer ended without an end".to_owned(),
+        raw: String::new(),
+        retry_after_ms: None,
+    }
+}

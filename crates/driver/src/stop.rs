@@ -1,0 +1,75 @@
+//! Stopping a run from outside: Ctrl-C in this process, or a mark in the database by another.
+
+use std::{sync::Arc, time::Duration};
+
+use homarus_contract::{ids::RunId, journal::Journal};
+use tokio::sync::watch;
+
+/// How often marks left by other processes are looked for.
+pub(crate) const POLL: Duration = Duration::from_millis(100);
+
+/// Why a run stops before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The run can go on later.
+    Pause,
+    /// The run ends here.
+    Cancel,
+    /// The run has used up its wall time.
+    Wall { limit_ms: u64 },
+}
+
+/// The handle by which this process stops its runs.
+#[derive(Debug, Clone)]
+pub struct Control {
+    sender: Arc<watch::Sender<Option<Stop>>>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { sender: Arc::new(watch::Sender::new(None)) }
+    }
+}
+
+impl Control {
+    pub fn stop(&self, stop: Stop) {
+        self.sender.send_replace(Some(stop));
+    }
+
+    pub(crate) fn requested(&self) -> Option<Stop> {
+        *self.sender.borrow()
+    }
+
+    /// Resolves when somebody wants the run stopped, here or in another process, or when
+    /// `wall_left` has passed (`limit_ms` is named then).
+    pub(crate) async fn wanted(
+        &self,
+        journal: Arc<dyn Journal>,
+        run: RunId,
+        wall_left: Duration,
+        limit_ms: u64,
+    ) -> Stop {
+        let mut receiver = self.sender.subscribe();
+        let marked = async {
+            loop {
+                tokio::time::sleep(POLL).await;
+                // A database that cannot be read now is found out by the next append.
+                if journal.cancel_requested(&run).unwrap_or(false) {
+                    return Stop::Cancel;
+                }
+            }
+        };
+        let here = async {
+            let stop = receiver.wait_for(Option::is_some).await.map(|stop| *stop);
+            match stop {
+                Ok(stop) => stop.unwrap_or(Stop::Pause),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            stop = here => stop,
+            stop = marked => stop,
+            () = tokio::time::sleep(wall_left) => Stop::Wall { limit_ms },
+        }
+    }
+}
