@@ -1,1 +1,12 @@
+//! Fakes for tests: a scripted model server and permits. A dev-dependency only.
+//!
+//! The server speaks the real wire formats over real connections, because what breaks in practice
+//! is the wire; it shares no code with the clients it tests.
 
+pub mod model_server;
+pub mod permit;
+pub mod script;
+
+pub use model_server::{ModelServer, Recorded};
+pub use permit::{merge_permit_for, permit_for, permit_for_model};
+pub use script::{Script, Turn};

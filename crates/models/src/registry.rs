@@ -1,0 +1,253 @@
+//! The providers of this process behind the one port.
+
+use std::{path::PathBuf, sync::Arc};
+
+use homarus_contract::{
+    BoxStream,
+    gate::{Granted, Permit},
+    model::{ModelError, ModelErrorClass, ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price},
+    outbound::{Outbound, OutboundRequest, SecretRef, SecretUse},
+    sandbox::WorkerLauncher,
+};
+use serde::Deserialize;
+
+use crate::{anthropic, attempt, base_url::ProviderKind, http, local::Local, ollama, openai, prices::Prices};
+
+/// Window assumed of a model nobody described.
+const CONTEXT_TOKENS_DEFAULT: u32 = 128_000;
+const OUTPUT_TOKENS_MAX_DEFAULT: u32 = 8_192;
+/// A server on this machine that does not answer within this time is not running.
+const PROBE_MS: u64 = 300;
+const LIST_BYTES_MAX: usize = 4 << 20;
+/// Names kept of a listing.
+const LISTED_MAX: usize = 2_000;
+
+/// A provider with an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderOptions {
+    /// The part before the slash in `PROVIDER/MODEL`.
+    pub id: String,
+    pub kind: ProviderKind,
+    /// As [`crate::base_url_from_env_value`] makes it: without `/v1`.
+    pub base_url: String,
+    pub secret: Option<SecretRef>,
+    pub connect_ms: u64,
+    /// Longest silence before the first byte and between two pieces of an answer.
+    pub idle_ms: u64,
+}
+
+impl ProviderOptions {
+    /// The provider where its maker serves it, without a key.
+    pub fn new(kind: ProviderKind) -> Self {
+        Self {
+            id: kind.as_str().to_owned(),
+            kind,
+            base_url: kind.default_base_url().to_owned(),
+            secret: None,
+            connect_ms: 10_000,
+            // A reasoning model, or a prompt read on a slow machine, may be silent for minutes.
+            idle_ms: 300_000,
+        }
+    }
+}
+
+/// The embedded model, provider `local`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalOptions {
+    /// The `local-model` executable. Started as `local-model --weights PATH --name NAME
+    /// --context-tokens N`.
+    pub worker: PathBuf,
+    pub weights: PathBuf,
+    pub name: String,
+    pub context_tokens: u32,
+    pub memory_bytes: u64,
+    /// The worker is ended when nothing was asked of it for this long.
+    pub idle_ms: u64,
+    /// Longest wait for the weights to load, and longest silence while it reads a prompt.
+    pub silence_ms: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    pub providers: Vec<ProviderOptions>,
+    pub local: Option<LocalOptions>,
+}
+
+/// All models this process can ask. Making one connects to nothing and starts nothing.
+pub struct Registry {
+    providers: Vec<Provider>,
+    local: Option<Arc<Local>>,
+    prices: Prices,
+}
+
+/// A provider and the way out to it.
+#[derive(Clone)]
+pub(crate) struct Provider {
+    pub(crate) options: Arc<ProviderOptions>,
+    pub(crate) outbound: Arc<dyn Outbound>,
+}
+
+impl Registry {
+    pub fn new(
+        options: Options,
+        outbound: Arc<dyn Outbound>,
+        launcher: Arc<dyn WorkerLauncher>,
+        prices: Prices,
+    ) -> Self {
+        let providers = options
+            .providers
+            .into_iter()
+            .map(|options| Provider { options: Arc::new(options), outbound: outbound.clone() });
+        let local = options.local.map(|options| Arc::new(Local::new(options, launcher)));
+        Self { providers: providers.collect(), local, prices }
+    }
+
+    /// The ids of the providers, in the order they were given; `local` last.
+    pub fn providers(&self) -> Vec<&str> {
+        let local = self.local.as_ref().map(|_| Local::PROVIDER);
+        self.providers.iter().map(|provider| provider.options.id.as_str()).chain(local).collect()
+    }
+
+    /// The models a provider says it has, sorted.
+    pub async fn list(&self, provider: &str) -> Result<Vec<String>, ModelError> {
+        if let (Local::PROVIDER, Some(local)) = (provider, &self.local) {
+            return Ok(vec![local.name().to_owned()]);
+        }
+        let provider = self.provider(provider).ok_or_else(|| unknown_provider(provider))?;
+        let kind = provider.options.kind;
+        let path = match kind {
+            ProviderKind::Anthropic => "/v1/models?limit=1000",
+            ProviderKind::OpenAi => "/v1/models",
+            ProviderKind::Ollama => "/api/tags",
+        };
+        let response = http::send(&*provider.outbound, kind, "", provider.get(path)).await?;
+        let body = http::read_body(response, LIST_BYTES_MAX).await?;
+        let listing: Listing = serde_json::from_slice(&body).map_err(|error| {
+            http::protocol(
+                &format!("{kind} sent a list of models that cannot be read: {error}"),
+                &String::from_utf8_lossy(&body),
+            )
+        })?;
+        let entries = listing.data.or(listing.models).unwrap_or_default();
+        let mut names: Vec<String> =
+            entries.into_iter().filter_map(|entry| entry.id.or(entry.name)).take(LISTED_MAX).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether a server answers at the provider's address right now; waits at most 300 ms for each
+    /// of connection and answer. No key is sent. The embedded model is always up.
+    pub async fn is_up(&self, provider: &str) -> bool {
+        if provider == Local::PROVIDER && self.local.is_some() {
+            return true;
+        }
+        let Some(provider) = self.provider(provider) else { return false };
+        let path = match provider.options.kind {
+            ProviderKind::Ollama => "/api/version",
+            ProviderKind::Anthropic | ProviderKind::OpenAi => "/v1/models",
+        };
+        let mut request = provider.get(path);
+        request.secret = None;
+        request.connect_ms = PROBE_MS;
+        request.idle_ms = PROBE_MS;
+        // Any answer will do: without a key it may well be 401.
+        provider.outbound.send(request).await.is_ok_and(|response| response.status < 500)
+    }
+
+    fn provider(&self, id: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.options.id == id)
+    }
+}
+
+impl Models for Registry {
+    fn stream(&self, permit: Permit, request: ModelRequest) -> BoxStream<ModelEvent> {
+        if !matches!(permit.granted(), Granted::Model(model) if *model == request.model) {
+            return attempt::failed(http::bad_request(format!("the permit is not for {}", request.model)));
+        }
+        if let (Local::PROVIDER, Some(local)) = (request.model.provider.as_str(), &self.local) {
+            let local = local.clone();
+            return attempt::stream(move |sink| local.attempt(request, sink));
+        }
+        let Some(provider) = self.provider(&request.model.provider).cloned() else {
+            return attempt::failed(unknown_provider(&request.model.provider));
+        };
+        match provider.options.kind {
+            ProviderKind::Anthropic => attempt::stream(move |sink| anthropic::attempt(provider, request, sink)),
+            ProviderKind::OpenAi => attempt::stream(move |sink| openai::attempt(provider, request, sink)),
+            ProviderKind::Ollama => {
+                let context_tokens = self.info(&request.model).context_tokens;
+                attempt::stream(move |sink| ollama::attempt(provider, request, context_tokens, sink))
+            }
+        }
+    }
+
+    fn info(&self, model: &ModelRef) -> ModelInfo {
+        if let (Local::PROVIDER, Some(local)) = (model.provider.as_str(), &self.local) {
+            return local.info();
+        }
+        let known = self.prices.find(model);
+        // Ollama also passes on to models that run, and cost, elsewhere.
+        let is_ollama =
+            self.provider(&model.provider).is_some_and(|provider| provider.options.kind == ProviderKind::Ollama);
+        let is_local = is_ollama && !model.model.ends_with("cloud");
+        let free = is_local.then_some(Price { input: 0, output: 0, cache_read: 0, cache_write: 0 });
+        ModelInfo {
+            context_tokens: known.and_then(|known| known.context_tokens).unwrap_or(CONTEXT_TOKENS_DEFAULT),
+            output_tokens_max: known.and_then(|known| known.output_tokens_max).unwrap_or(OUTPUT_TOKENS_MAX_DEFAULT),
+            price: known.and_then(|known| known.price).or(free),
+            is_local,
+        }
+    }
+}
+
+impl Provider {
+    /// A model call.
+    pub(crate) fn post(&self, path: &str, body: Vec<u8>) -> OutboundRequest {
+        let mut request = self.get(path);
+        request.method = "POST".to_owned();
+        request.headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        request.body = body;
+        request
+    }
+
+    pub(crate) fn get(&self, path: &str) -> OutboundRequest {
+        let options = &self.options;
+        let secret = options.secret.clone().map(|secret| match options.kind {
+            ProviderKind::Anthropic => SecretUse::Header { name: "x-api-key".to_owned(), secret },
+            ProviderKind::OpenAi | ProviderKind::Ollama => SecretUse::Bearer(secret),
+        });
+        let (name, value) = anthropic::VERSION_HEADER;
+        let is_anthropic = options.kind == ProviderKind::Anthropic;
+        OutboundRequest {
+            method: "GET".to_owned(),
+            url: format!("{}{path}", options.base_url),
+            headers: if is_anthropic { vec![(name.to_owned(), value.to_owned())] } else { Vec::new() },
+            body: Vec::new(),
+            secret,
+            connect_ms: options.connect_ms,
+            idle_ms: options.idle_ms,
+        }
+    }
+}
+
+fn unknown_provider(id: &str) -> ModelError {
+    ModelError {
+        class: ModelErrorClass::NotFound,
+        message: format!("there is no provider {id}; `homarus models list` shows those there are"),
+        raw: String::new(),
+        retry_after_ms: None,
+    }
+}
+
+/// OpenAI and Anthropic list under `data` by `id`, Ollama under `models` by `name`.
+#[derive(Deserialize)]
+struct Listing {
+    data: Option<Vec<ListedModel>>,
+    models: Option<Vec<ListedModel>>,
+}
+
+#[derive(Deserialize)]
+struct ListedModel {
+    id: Option<String>,
+    name: Option<String>,
+}
