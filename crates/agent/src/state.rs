@@ -270,6 +270,9 @@ impl State {
     fn close_step(&mut self, stop: StopReason, wall_ms: u64) {
         self.wall_ms = self.wall_ms.saturating_add(wall_ms);
         self.step.open = false;
+        if stop == StopReason::Interrupted && self.step.blocks.is_empty() {
+            return; // Nothing arrived: the same step is asked again.
+        }
         self.step.stop = Some(stop);
         self.seen.answers_in_a_row = if self.step.calls.is_empty() { self.seen.answers_in_a_row + 1 } else { 0 };
     }

@@ -279,13 +279,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         if let Some((bound, limit)) = bound {
             self.note(Event::BoundHit { bound: bound.to_owned(), limit });
         }
-        if answer.has_blocks {
-            self.close(answer, StopReason::Interrupted, Usage::default(), None, answer.reserved);
-        } else {
-            // Nothing arrived: the step stays open and is asked for again.
-            answer.is_over = true;
-            self.note_budget(BudgetChange::Settle { reserved: answer.reserved, used: answer.reserved });
-        }
+        self.close(answer, StopReason::Interrupted, Usage::default(), None, answer.reserved);
     }
 
     fn close(&mut self, answer: &mut Answer, stop: StopReason, usage: Usage, cost: Option<u64>, used: Amount) {

@@ -17,7 +17,6 @@ pub(crate) struct OpenStep {
     step: u32,
     model: ModelRef,
     reserved: Amount,
-    has_blocks: bool,
 }
 
 pub(crate) fn open_step(records: &[Record]) -> Option<OpenStep> {
@@ -25,12 +24,7 @@ pub(crate) fn open_step(records: &[Record]) -> Option<OpenStep> {
     for record in records {
         match &record.event {
             Event::ModelIntent { step, model, reserved, .. } => {
-                open = Some(OpenStep { step: *step, model: model.clone(), reserved: *reserved, has_blocks: false });
-            }
-            Event::BlockDone { .. } => {
-                if let Some(open) = &mut open {
-                    open.has_blocks = true;
-                }
+                open = Some(OpenStep { step: *step, model: model.clone(), reserved: *reserved });
             }
             Event::ModelResult { .. } | Event::ModelFailed { .. } => open = None,
             _ => {}
@@ -40,21 +34,19 @@ pub(crate) fn open_step(records: &[Record]) -> Option<OpenStep> {
 }
 
 impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
-    /// An answer of which nothing complete had arrived is asked for again; one that was acted on or
-    /// shown is closed as interrupted. Either way its reservation counts as spent.
+    /// Closes an answer that was cut off: what had arrived is kept, and its reservation counts as
+    /// spent. The machine asks again if nothing had arrived.
     pub(crate) fn close_open_step(&mut self) {
         let Some(open) = self.open.take() else { return };
         self.note_budget(BudgetChange::Settle { reserved: open.reserved, used: open.reserved });
-        if open.has_blocks {
-            self.note(Event::ModelResult {
-                step: open.step,
-                stop: StopReason::Interrupted,
-                usage: Usage::default(),
-                served_by: open.model,
-                cost: None,
-                wall_ms: 0,
-            });
-        }
+        self.note(Event::ModelResult {
+            step: open.step,
+            stop: StopReason::Interrupted,
+            usage: Usage::default(),
+            served_by: open.model,
+            cost: None,
+            wall_ms: 0,
+        });
     }
 
     /// Throws away the layers of calls that were cut short. A layer that cannot be removed now only

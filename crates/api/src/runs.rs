@@ -1,0 +1,201 @@
+//! Operations on runs.
+
+use homarus_contract::{
+    budget::{Amount, Budget},
+    event::{ApprovalsMode, Record, Resolution},
+    ids::{CallId, Hash, RunId},
+    journal::{RunRow, RunStatus},
+    model::ModelRef,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::operation::operation;
+
+operation!(
+    /// Starts a run and drives it until it rests.
+    Start, "runs.start", "POST" "/v1/runs", needs "runs:start", StartRequest => Ended
+);
+operation!(
+    /// Lists runs, newest first.
+    List, "runs.list", "GET" "/v1/runs", needs "runs:read", ListRequest => ListResponse
+);
+operation!(
+    /// Shows one run.
+    Show, "runs.show", "GET" "/v1/runs/{run}", needs "runs:read", RunRequest => RunDetail
+);
+operation!(
+    /// Reads a run's events.
+    Log, "runs.log", "GET" "/v1/runs/{run}/events", needs "runs:read", LogRequest => LogResponse
+);
+operation!(
+    /// Checks the journal's hash chains, signatures and checkpoints.
+    Verify, "runs.verify", "POST" "/v1/runs/verify", needs "runs:read", VerifyRequest => VerifyResponse
+);
+operation!(
+    /// Goes on with a run that was interrupted or waits.
+    Resume, "runs.resume", "POST" "/v1/runs/{run}/resume", needs "runs:start", RunRequest => Ended
+);
+operation!(
+    /// Answers a run's open question.
+    Approve, "runs.approve", "POST" "/v1/runs/{run}/approvals", needs "approvals:answer",
+    ApproveRequest => ApproveResponse
+);
+operation!(
+    /// Says what became of a call whose outcome is unknown.
+    Resolve, "runs.resolve", "POST" "/v1/runs/{run}/resolve", needs "runs:resolve",
+    ResolveRequest => ResolveResponse
+);
+operation!(
+    /// Ends a run.
+    Cancel, "runs.cancel", "POST" "/v1/runs/{run}/cancel", needs "runs:cancel", RunRequest => CancelResponse
+);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StartRequest {
+    pub prompt: String,
+    pub model: Option<ModelRef>,
+    pub workspace: String,
+    pub approvals: ApprovalsMode,
+    pub budget: Budget,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunRequest {
+    pub run: RunId,
+}
+
+/// How a run came to rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub run_id: RunId,
+    pub status: RunStatus,
+    /// The model's last words, or why it ended.
+    pub summary: String,
+    pub used: Amount,
+    /// USD, as text with up to nine decimals; `null`: some of it is unknown.
+    pub cost_usd: Option<String>,
+    pub exit_code: u8,
+    /// What to do next, if a person has to do something.
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListRequest {
+    /// 1 to 10,000.
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListResponse {
+    pub runs: Vec<RunRow>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunDetail {
+    #[serde(flatten)]
+    pub row: RunRow,
+    pub limits: Budget,
+    pub models: Vec<ModelRef>,
+    pub steps: u32,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cached_tokens: u64,
+    /// USD, as text; `null`: unknown.
+    pub cost_usd: Option<String>,
+    /// Time in model and tool calls, in milliseconds.
+    pub wall_ms: u64,
+    /// Tool calls that ran, that a person agreed to, that were denied.
+    pub calls: u32,
+    pub approved: u32,
+    pub denied: u32,
+    pub summary: Option<String>,
+    pub question: Option<OpenQuestion>,
+    /// The call whose outcome is unknown.
+    pub unknown: Option<CallId>,
+}
+
+/// What a run waits to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenQuestion {
+    pub call: CallId,
+    pub tool: String,
+    pub arguments: String,
+    pub summary: String,
+    pub reason: String,
+    /// The exact diff, if the call has run in its layer or the diff is known before it runs.
+    pub diff: Option<String>,
+    pub hash: Hash,
+    pub expires_ms: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogRequest {
+    pub run: RunId,
+    /// Events after this sequence number.
+    pub after: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogResponse {
+    pub events: Vec<Record>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VerifyRequest {
+    /// `None`: the whole journal.
+    pub run: Option<RunId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyResponse {
+    pub ok: bool,
+    pub streams: u64,
+    pub events: u64,
+    pub blobs: u64,
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub stream: String,
+    pub seq: Option<u64>,
+    pub what: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApproveRequest {
+    pub run: RunId,
+    /// `None`: the one open question.
+    pub call: Option<CallId>,
+    pub granted: bool,
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApproveResponse {
+    pub run: RunId,
+    pub call: CallId,
+    pub granted: bool,
+    /// Whether a process is working on the run and will see the answer by itself.
+    pub driver_alive: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResolveRequest {
+    pub run: RunId,
+    pub decision: Resolution,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResolveResponse {
+    pub run: RunId,
+    pub call: CallId,
+    pub decision: Resolution,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CancelResponse {
+    pub run: RunId,
+    /// `false`: the process that works on it will end it within a moment.
+    pub ended: bool,
+}

@@ -1,0 +1,56 @@
+//! Arguments as models send them: typed, and forgiving where the meaning is plain.
+
+use homarus_contract::tool::ToolError;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// Parses arguments. An error says what was expected, so that the next try can be right.
+pub fn parse<T: DeserializeOwned>(tool: &str, example: &str, json: &str) -> Result<T, ToolError> {
+    let json = unwrap_text(json);
+    serde_json::from_str(&json).map_err(|error| {
+        ToolError::BadArguments(format!("The arguments of {tool} are not right: {error}. Send for example {example}"))
+    })
+}
+
+/// The JSON schema of arguments, inlined and without what models do not need.
+pub fn schema<T: JsonSchema>() -> String {
+    let generator = SchemaGenerator::new(SchemaSettings::draft07().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    }));
+    let mut schema = generator.into_root_schema_for::<T>();
+    schema.remove("title");
+    schema.remove("description");
+    serde_json::to_string(&schema).unwrap_or_else(|_| "{\"type\":\"object\"}".to_owned())
+}
+
+/// A number, also where a model wrote it as text.
+pub fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+        Nothing(()),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Number(number) => Ok(Some(number)),
+        Written::Text(text) if text.trim().is_empty() => Ok(None),
+        Written::Text(text) => text.trim().parse().map(Some).map_err(serde::de::Error::custom),
+        Written::Nothing(()) => Ok(None),
+    }
+}
+
+/// Text, also where a model wrote `null` for "none".
+pub fn maybe_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+}
+
+/// Some models send the object as a text that holds the object.
+fn unwrap_text(json: &str) -> String {
+    match serde_json::from_str::<String>(json) {
+        Ok(inner) if inner.trim_start().starts_with('{') => inner,
+        _ if json.trim().is_empty() => "{}".to_owned(),
+        _ => json.to_owned(),
+    }
+}

@@ -1,0 +1,86 @@
+//! The two sides of a file tool: asking the sandbox to run it, and running there.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use homarus_contract::{
+    gate::Permit,
+    sandbox::{ExecDone, ExecSpec, Exit, LayerId, OutputSink, Program},
+    tool::{ToolContext, ToolError, ToolOutput},
+};
+use serde::de::DeserializeOwned;
+
+/// Arguments beyond this are refused.
+const ARGUMENTS_BYTES_MAX: u64 = 32 << 20;
+
+/// Runs the function `name` of this crate in the sandbox and makes its output the call's.
+pub async fn run_internal(
+    name: &'static str,
+    permit: Permit,
+    context: ToolContext,
+    layer: LayerId,
+    read_only: bool,
+) -> Result<ToolOutput, ToolError> {
+    let Some(action) = permit.action() else {
+        return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
+    };
+    let stdin = action.arguments.clone().into_bytes();
+    let spec = ExecSpec {
+        layer,
+        workspace: context.workspace,
+        cwd: PathBuf::new(),
+        program: Program::Internal { name: name.to_owned() },
+        env: BTreeMap::new(),
+        stdin,
+        limits: context.limits,
+        tier: context.tier,
+        read_only,
+    };
+    // What a file tool prints is its result; it is not shown as live output.
+    let silent: OutputSink = Arc::new(|_| {});
+    let done = context.sandbox.exec(permit, spec, silent).await.map_err(|error| ToolError::Failed(error.to_string()))?;
+    Ok(output(done))
+}
+
+fn output(done: ExecDone) -> ToolOutput {
+    let is_error = !done.exit.is_success();
+    let said = if is_error && !done.stderr.is_empty() { &done.stderr } else { &done.stdout };
+    let mut text = String::from_utf8_lossy(said).into_owned();
+    match done.exit {
+        Exit::Code { .. } => {}
+        other => text = format!("The call was ended before it was done ({other:?}). {text}"),
+    }
+    ToolOutput {
+        text,
+        is_error,
+        exit: Some(done.exit),
+        whole: Vec::new(),
+        wall_ms: done.wall_ms,
+        receipt: Some(done.receipt),
+        diff: done.diff,
+    }
+}
+
+/// Runs in the confined process: arguments from standard input, the workspace as current folder.
+pub fn serve<T: DeserializeOwned>(work: fn(&Path, &T) -> Result<String, String>) -> i32 {
+    let mut json = String::new();
+    let read = std::io::stdin().lock().take(ARGUMENTS_BYTES_MAX).read_to_string(&mut json);
+    let result = match read {
+        Err(error) => Err(format!("The arguments could not be read: {error}")),
+        Ok(_) => crate::arguments::parse::<T>("the tool", "{}", &json)
+            .map_err(|error| error.to_string())
+            .and_then(|arguments| work(Path::new("."), &arguments)),
+    };
+    match result {
+        Ok(text) => i32::from(std::io::stdout().write_all(text.as_bytes()).is_err()),
+        Err(text) => {
+            // Nobody is left to tell if this fails.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            1
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `file.search`: lines that match a pattern, with counts that are complete even where lines are not.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
+
+use homarus_contract::{
+    BoxFuture,
+    action::{Action, EffectClass, Plan},
+    gate::Permit,
+    message::ToolDefinition,
+    sandbox::{LayerId, OutputSink},
+    text::one_line,
+    tool::{Tool, ToolContext, ToolError, ToolOutput},
+};
+use ignore::WalkBuilder;
+use regex::{Regex, RegexBuilder};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{arguments, confined, file_read, paths};
+
+pub const NAME: &str = "file.search";
+const EXAMPLE: &str = r#"{"pattern": "error", "path": "logs"}"#;
+const LINES_MAX: usize = 60;
+const LINE_CHARS_MAX: usize = 300;
+const FILES_LISTED_MAX: usize = 60;
+/// Files beyond this are left out, and said so.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+const PATTERN_BYTES_MAX: usize = 4096;
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Arguments {
+    /// Text or regular expression to look for.
+    #[serde(alias = "query", alias = "regex", alias = "text")]
+    pattern: String,
+    /// File or folder to search, relative to the workspace; all of it if absent.
+    #[serde(default, alias = "file", alias = "folder", alias = "directory", deserialize_with = "arguments::maybe_text")]
+    path: Option<String>,
+}
+
+pub struct FileSearch;
+
+impl Tool for FileSearch {
+    fn definition(&self) -> ToolDefinition {
+        ToolDefinition {
+            name: NAME.to_owned(),
+            description: "Search files for a text or regular expression. Gives the number of matching lines in each \
+                          file, the total, and the lines. Use it to find and to count."
+                .to_owned(),
+            schema: arguments::schema::<Arguments>(),
+        }
+    }
+
+    fn class(&self) -> EffectClass {
+        EffectClass::Read
+    }
+
+    fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
+        let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
+        let path = paths::relative(&context.workspace, arguments.path.as_deref().unwrap_or("."))?;
+        Ok(Plan {
+            summary: format!("search {} for {}", paths::shown(&path), one_line(&arguments.pattern, 80)),
+            resources: vec![paths::resource("file:read", &path)],
+            class: EffectClass::Read,
+            diff: None,
+        })
+    }
+
+    fn run(
+        &self,
+        permit: Permit,
+        context: ToolContext,
+        layer: LayerId,
+        _output: OutputSink,
+    ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
+        Box::pin(confined::run_internal(NAME, permit, context, layer, true))
+    }
+}
+
+pub fn confined() -> i32 {
+    confined::serve(search)
+}
+
+#[derive(Default)]
+struct Found {
+    lines: Vec<String>,
+    /// Matching lines of each file that has any.
+    counts: Vec<(String, u64)>,
+    skipped: Vec<String>,
+    files: u64,
+}
+
+pub fn search(root: &Path, arguments: &Arguments) -> Result<String, String> {
+    let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+    let relative = paths::relative(&workspace, arguments.path.as_deref().unwrap_or("."))
+        .map_err(|error| error.to_string())?;
+    let start = workspace.join(&relative);
+    std::fs::metadata(&start).map_err(|error| file_read::missing(&workspace, &relative, &error))?;
+    let regex = compile(&arguments.pattern)?;
+    let mut found = Found::default();
+    let walk = WalkBuilder::new(&start)
+        .hidden(false)
+        .follow_links(false)
+        .require_git(false)
+        .sort_by_file_path(Path::cmp)
+        .filter_entry(|entry| entry.file_name() != ".git")
+        .build();
+    for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())) {
+        let name = entry.path().strip_prefix(&workspace).unwrap_or(entry.path()).display().to_string();
+        found.file(entry.path(), &name, &regex);
+    }
+    Ok(found.told(&arguments.pattern, &paths::shown(&relative)))
+}
+
+/// Without regard to case unless the pattern has a capital letter; what is no regular expression is
+/// looked for as it stands.
+fn compile(pattern: &str) -> Result<Regex, String> {
+    if pattern.is_empty() || pattern.len() > PATTERN_BYTES_MAX {
+        return Err(format!("The pattern must have 1 to {PATTERN_BYTES_MAX} characters."));
+    }
+    let smart = !pattern.chars().any(char::is_uppercase);
+    let build = |text: &str| RegexBuilder::new(text).case_insensitive(smart).size_limit(4 << 20).build();
+    build(pattern).or_else(|_| build(&regex::escape(pattern))).map_err(|error| format!("The pattern is too big: {error}"))
+}
+
+impl Found {
+    fn file(&mut self, path: &Path, name: &str, regex: &Regex) {
+        let Ok(file) = File::open(path) else {
+            self.skipped.push(format!("{name} (cannot be read)"));
+            return;
+        };
+        if file.metadata().is_ok_and(|meta| meta.len() > FILE_BYTES_MAX) {
+            self.skipped.push(format!("{name} (larger than {} MiB)", FILE_BYTES_MAX >> 20));
+            return;
+        }
+        self.files += 1;
+        let mut reader = BufReader::new(file.take(FILE_BYTES_MAX));
+        let mut line = Vec::new();
+        let (mut number, mut count) = (0u64, 0u64);
+        loop {
+            line.clear();
+            match reader.read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => number += 1,
+            }
+            if line.contains(&0) {
+                // Binary: no lines to show, and none to count.
+                return;
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end_matches(['\n', '\r']);
+            if regex.is_match(text) {
+                count += 1;
+                if self.lines.len() < LINES_MAX {
+                    self.lines.push(format!("{name}:{number}: {}", one_line(text, LINE_CHARS_MAX)));
+                }
+            }
+        }
+        if count > 0 {
+            self.counts.push((name.to_owned(), count));
+        }
+    }
+
+    fn told(&self, pattern: &str, place: &str) -> String {
+        let total: u64 = self.counts.iter().map(|(_, count)| count).sum();
+        let mut text = if total == 0 {
+            format!("No line matches {pattern:?} in {place} ({} files searched).\n", self.files)
+        } else {
+            format!("{total} matching lines in {} of {} files:\n", self.counts.len(), self.files)
+        };
+        for (name, count) in self.counts.iter().take(FILES_LISTED_MAX) {
+            text.push_str(&format!("  {count}  {name}\n"));
+        }
+        if self.counts.len() > FILES_LISTED_MAX {
+            text.push_str(&format!("  [... {} more files ...]\n", self.counts.len() - FILES_LISTED_MAX));
+        }
+        if !self.lines.is_empty() {
+            text.push_str("Lines:\n");
+            text.push_str(&self.lines.join("\n"));
+            text.push('\n');
+        }
+        if total > self.lines.len() as u64 {
+            let more = total - self.lines.len() as u64;
+            text.push_str(&format!("[... {more} more lines; the counts above are complete ...]\n"));
+        }
+        if !self.skipped.is_empty() {
+            text.push_str(&format!("Left out: {}\n", self.skipped.join(", ")));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn searched(root: &Path, pattern: &str, path: Option<&str>) -> Result<String, String> {
+        search(root, &Arguments { pattern: pattern.to_owned(), path: path.map(str::to_owned) })
+    }
+
+    #[test]
+    fn counts_are_complete_and_lines_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir(root.join("logs")).unwrap();
+        std::fs::write(root.join("logs/a.log"), "ERROR x\n".repeat(100)).unwrap();
+        std::fs::write(root.join("logs/b.log"), "ok\nerror y\n").unwrap();
+        std::fs::write(root.join("c.bin"), b"error\0").unwrap();
+        let text = searched(root, "error", None).unwrap();
+        assert!(text.starts_with("101 matching lines in 2 of 3 files:\n  100  logs/a.log\n  1  logs/b.log\n"), "{text}");
+        assert!(text.contains("[... 41 more lines"), "{text}");
+        assert!(searched(root, "ERROR", Some("logs")).unwrap().starts_with("100 matching"));
+        assert!(searched(root, "error", Some("logs/b.log")).unwrap().contains("logs/b.log:2: error y"));
+    }
+
+    #[test]
+    fn odd_patterns_and_places() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), "x[1\n").unwrap();
+        assert!(searched(folder.path(), "x[1", None).unwrap().starts_with("1 matching"), "not a regex: as it stands");
+        assert!(searched(folder.path(), "nope", None).unwrap().starts_with("No line matches"));
+        assert!(searched(folder.path(), "", None).is_err());
+        assert!(searched(folder.path(), "x", Some("b")).unwrap_err().contains("no file"));
+    }
+}
