@@ -1,0 +1,91 @@
+//! What can go wrong when a journal is opened, and how SQLite's errors are told to others.
+
+use std::{io, path::PathBuf};
+
+use homarus_contract::journal::JournalError;
+use rusqlite::ErrorCode;
+use thiserror::Error;
+
+/// Why a journal could not be opened.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("there is no journal in {}", .0.display())]
+    NoJournal(PathBuf),
+    #[error("the journal in {} was written by a newer Homarus (format {found}; this program knows {known}): update Homarus", .dir.display())]
+    NewerFormat { dir: PathBuf, found: u32, known: u32 },
+    #[error("the journal in {} has the older format {found}: open it once for writing to bring it up to date", .dir.display())]
+    OlderFormat { dir: PathBuf, found: u32 },
+    #[error("{} is a database, but not a Homarus journal", .0.display())]
+    NotAJournal(PathBuf),
+    #[error("the signing key {} is missing, but the journal was signed with it: restore it from a backup", .0.display())]
+    KeyMissing(PathBuf),
+    #[error("the signing key {} is not the one this journal was signed with", .0.display())]
+    WrongKey(PathBuf),
+    #[error("{} is not a signing key", .0.display())]
+    BadKey(PathBuf),
+    #[error("the signing key {path} can be read by others (mode {mode:o}): run `chmod 600 {path}`", path = .path.display())]
+    KeyExposed { path: PathBuf, mode: u32 },
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("random numbers are not to be had: {0}")]
+    Random(getrandom::Error),
+    #[error("the journal cannot be brought to the current format: {0}")]
+    Migration(#[from] refinery::Error),
+    #[error("the journal cannot be opened: {0}")]
+    Sql(#[from] rusqlite::Error),
+}
+
+impl StoreError {
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+/// Why an operation inside a transaction stopped: its own matter, or the database's.
+#[derive(Debug)]
+pub(crate) enum OpError {
+    /// Only this request fails; the others of its group go on.
+    Own(JournalError),
+    /// The transaction as a whole is in doubt.
+    Sql(rusqlite::Error),
+}
+
+impl From<JournalError> for OpError {
+    fn from(error: JournalError) -> Self {
+        Self::Own(error)
+    }
+}
+
+impl From<rusqlite::Error> for OpError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl OpError {
+    pub(crate) fn into_write_error(self) -> JournalError {
+        match self {
+            Self::Own(error) => error,
+            Self::Sql(error) => unwritable(&error),
+        }
+    }
+}
+
+pub(crate) fn unwritable(error: &rusqlite::Error) -> JournalError {
+    let text = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full, or the journal reached its size limit; free some space and try again".to_owned(),
+        Some(ErrorCode::ReadOnly) => "the state folder is read-only".to_owned(),
+        Some(ErrorCode::DatabaseBusy) => "another process held the journal for too long".to_owned(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return JournalError::Damaged(error.to_string()),
+        _ => error.to_string(),
+    };
+    JournalError::Unwritable(text)
+}
+
+pub(crate) fn unreadable(error: rusqlite::Error) -> JournalError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => JournalError::Damaged(error.to_string()),
+        _ => JournalError::Unreadable(error.to_string()),
+    }
+}

@@ -1,0 +1,52 @@
+//! Where things lie in the state folder.
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use homarus_contract::ids::DriverId;
+
+use crate::error::StoreError;
+
+pub(crate) fn database(dir: &Path) -> PathBuf {
+    dir.join("journal.db")
+}
+
+pub(crate) fn key(dir: &Path) -> PathBuf {
+    dir.join("keys/journal.key")
+}
+
+pub(crate) fn public_key(dir: &Path) -> PathBuf {
+    dir.join("keys/journal.pub")
+}
+
+pub(crate) fn drivers(dir: &Path) -> PathBuf {
+    dir.join("drivers")
+}
+
+pub(crate) fn driver_lock(dir: &Path, driver: &DriverId) -> PathBuf {
+    drivers(dir).join(format!("{driver}.lock"))
+}
+
+/// Held while the format is looked at and changed, so that two first starts do not both do it.
+pub(crate) fn format_lock(dir: &Path) -> PathBuf {
+    dir.join("format.lock")
+}
+
+pub(crate) fn backup(dir: &Path, format: u32, at_ms: u64) -> PathBuf {
+    dir.join(format!("backups/journal-format-{format}-{at_ms}.db"))
+}
+
+/// Creates the folders that are missing; only their owner may enter.
+pub(crate) fn prepare(dir: &Path) -> Result<(), StoreError> {
+    for folder in [dir.to_path_buf(), dir.join("keys"), drivers(dir)] {
+        create_folder(&folder)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(StoreError::io("create", folder))
+}

@@ -1,0 +1,444 @@
+//! The operations, each inside a transaction the writer has begun: check first, then write.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+};
+
+use homarus_contract::{
+    event::{Accepted, Event},
+    gate::Approval,
+    ids::{CallId, DriverId, Hash, RunId, StreamId},
+    journal::{Append, Fence, JournalError},
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    chain::Link,
+    error::OpError,
+    layout, lock,
+    project::{Change, Projection, blobs_of, is_checkpointed},
+    rebuild,
+    rows::{self, Head, signed},
+};
+
+pub(crate) const EVENT_BYTES_MAX: usize = 16 << 20;
+pub(crate) const BLOB_BYTES_MAX: usize = 256 << 20;
+pub(crate) const EVENTS_MAX: usize = 1000;
+pub(crate) const BLOBS_MAX: usize = 1000;
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+const NAME_BYTES_MAX: usize = 1024;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Accept { accepted: Box<Accepted>, blobs: Vec<Vec<u8>> },
+    Append(Append),
+    Claim(RunId),
+    Release(Fence),
+    Cancel(RunId),
+    Answer { run: RunId, call: CallId, approval: Approval },
+    Rebuild,
+}
+
+impl Command {
+    /// Roughly how much it adds to the transaction, so that groups stay bounded.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Accept { blobs, .. } | Self::Append(Append { blobs, .. }) => blobs.iter().map(Vec::len).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Fence(Fence),
+    Nothing,
+    Rebuilt(u64),
+}
+
+/// The writer's memory from one transaction to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Drivers once found dead: their ids are never used again.
+    pub dead: HashSet<DriverId>,
+    pub swept: bool,
+    /// Streams whose head is to be signed before the commit.
+    pub touched: BTreeSet<String>,
+    /// Drivers whose lock files are of no more use after the commit.
+    pub forget: Vec<DriverId>,
+}
+
+/// One transaction's view.
+pub(crate) struct Ops<'a> {
+    pub connection: &'a Connection,
+    pub dir: &'a Path,
+    pub driver: &'a DriverId,
+    pub now_ms: u64,
+    pub memory: &'a mut Memory,
+}
+
+impl Ops<'_> {
+    pub(crate) fn perform(&mut self, command: &Command) -> Result<Done, OpError> {
+        match command {
+            Command::Accept { accepted, blobs } => self.accept(accepted, blobs).map(Done::Fence),
+            Command::Append(append) => self.append(append).map(Done::Fence),
+            Command::Claim(run) => self.claim(run).map(Done::Fence),
+            Command::Release(fence) => self.release(fence).map(|()| Done::Nothing),
+            Command::Cancel(run) => self.cancel(run).map(|()| Done::Nothing),
+            Command::Answer { run, call, approval } => self.answer(run, call, approval).map(|()| Done::Nothing),
+            Command::Rebuild => rebuild::rebuild(self.connection).map(Done::Rebuilt),
+        }
+    }
+
+    fn accept(&mut self, accepted: &Accepted, blobs: &[Vec<u8>]) -> Result<Fence, OpError> {
+        let run = &accepted.run;
+        let inbound = &accepted.inbound;
+        if run.stream().is_system() {
+            return refuse("a run cannot be called `system`");
+        }
+        if inbound.source.len() > NAME_BYTES_MAX || inbound.ext_id.len() > NAME_BYTES_MAX {
+            return refuse("the source or its id is too long");
+        }
+        let known = self
+            .connection
+            .prepare_cached("SELECT run FROM inbox WHERE source = ?1 AND ext_id = ?2")?
+            .query_row([&inbound.source, &inbound.ext_id], |row| rows::run_id(row, 0))
+            .optional()?;
+        if let Some(known) = known {
+            return Err(JournalError::Duplicate(known).into());
+        }
+        if rows::head(self.connection, run.as_str())?.is_some() {
+            return refuse(&format!("there is a run {run} already"));
+        }
+        self.register()?;
+        self.put_blobs(blobs)?;
+        let mut head = Head { seq: 0, hash: Hash::ZERO, epoch: 1, owner: Some(self.driver.clone()) };
+        let projection = Projection::begin(accepted, self.now_ms)?;
+        self.put_events(run.as_str(), &mut head, &[Event::Accepted(accepted.clone())], &[])?;
+        rows::put_projection(self.connection, run, &projection)?;
+        rows::put_budget(self.connection, run, &projection)?;
+        rows::put_inbox(self.connection, run, &inbound.source, &inbound.ext_id)?;
+        self.checkpoint(run, &head, &projection)?;
+        Ok(Fence::new(run.clone(), head.epoch, head.seq))
+    }
+
+    fn append(&mut self, append: &Append) -> Result<Fence, OpError> {
+        let fence = &append.fence;
+        let run = fence.run();
+        let (mut head, mut projection) = self.load(run)?;
+        let fenced = || JournalError::Fenced { run: run.clone(), ours: fence.epoch(), current: head.epoch };
+        if head.epoch != fence.epoch() {
+            return Err(fenced().into());
+        }
+        if projection.status.is_final() {
+            return Err(JournalError::AlreadyFinished(run.clone()).into());
+        }
+        if head.owner.as_ref() != Some(self.driver) {
+            return Err(fenced().into());
+        }
+        if head.seq != fence.seq() {
+            return Err(
+                JournalError::WrongSeq { run: run.clone(), expected: fence.seq(), actual: head.seq }.into()
+            );
+        }
+        check_events(append)?;
+        self.put_blobs(&append.blobs)?;
+        let changes: Vec<Change> = append.budget.iter().map(Change::from).collect();
+        for change in &changes {
+            projection.change(change)?;
+        }
+        for event in &append.events {
+            projection.apply(event, self.now_ms);
+            self.settle_answers(run, event)?;
+        }
+        if append.events.is_empty() {
+            return Ok(fence.clone());
+        }
+        if projection.status.is_final() {
+            head.owner = None;
+        }
+        self.put_events(run.as_str(), &mut head, &append.events, &changes)?;
+        rows::put_projection(self.connection, run, &projection)?;
+        if !changes.is_empty() {
+            rows::put_budget(self.connection, run, &projection)?;
+        }
+        if append.events.iter().any(is_checkpointed) {
+            self.checkpoint(run, &head, &projection)?;
+        }
+        Ok(Fence::new(run.clone(), head.epoch, head.seq))
+    }
+
+    fn claim(&mut self, run: &RunId) -> Result<Fence, OpError> {
+        let (mut head, mut projection) = self.load(run)?;
+        if projection.status.is_final() {
+            return Err(JournalError::AlreadyFinished(run.clone()).into());
+        }
+        // Read inside the write transaction: of two claimers the second sees the first's name here.
+        let before = head.owner.take();
+        if before.as_ref().is_some_and(|owner| owner == self.driver || !self.is_dead(owner)) {
+            return Err(JournalError::Busy(run.clone()).into());
+        }
+        self.register()?;
+        head.epoch += 1;
+        head.owner = Some(self.driver.clone());
+        let event = Event::TakenOver { driver: self.driver.clone() };
+        projection.apply(&event, self.now_ms);
+        self.put_events(run.as_str(), &mut head, &[event], &[])?;
+        rows::put_projection(self.connection, run, &projection)?;
+        self.checkpoint(run, &head, &projection)?;
+        if let Some(before) = before {
+            self.forget_idle(&before)?;
+        }
+        Ok(Fence::new(run.clone(), head.epoch, head.seq))
+    }
+
+    fn release(&mut self, fence: &Fence) -> Result<(), OpError> {
+        let run = fence.run();
+        let (head, _) = self.load(run)?;
+        let foreign = head.owner.as_ref().is_some_and(|owner| owner != self.driver);
+        if head.epoch != fence.epoch() || foreign {
+            let current = head.epoch;
+            return Err(JournalError::Fenced { run: run.clone(), ours: fence.epoch(), current }.into());
+        }
+        self.connection
+            .prepare_cached("UPDATE streams SET owner = NULL WHERE stream = ?1")?
+            .execute([run.as_str()])?;
+        Ok(())
+    }
+
+    fn cancel(&mut self, run: &RunId) -> Result<(), OpError> {
+        self.load_open(run)?;
+        self.connection
+            .prepare_cached("INSERT INTO cancels (run, at_ms) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute(params![run.as_str(), signed(self.now_ms)])?;
+        Ok(())
+    }
+
+    fn answer(&mut self, run: &RunId, call: &CallId, approval: &Approval) -> Result<(), OpError> {
+        self.load_open(run)?;
+        let text = to_json(approval)?;
+        if text.len() > ANSWER_BYTES_MAX {
+            return refuse("the answer is too long");
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT INTO answers (run, call, at_ms, approval) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (run, call) DO UPDATE SET at_ms = excluded.at_ms, approval = excluded.approval",
+            )?
+            .execute(params![run.as_str(), call.as_str(), signed(self.now_ms), text])?;
+        Ok(())
+    }
+
+    fn load(&self, run: &RunId) -> Result<(Head, Projection), OpError> {
+        let no_run = || JournalError::NoSuchRun(run.to_string());
+        let head = rows::head(self.connection, run.as_str())?.filter(|_| !run.stream().is_system());
+        let head = head.ok_or_else(no_run)?;
+        let projection = rows::projection(self.connection, run)?
+            .ok_or_else(|| JournalError::Damaged(format!("run {run} has events, but no row")))?;
+        Ok((head, projection))
+    }
+
+    fn load_open(&self, run: &RunId) -> Result<(), OpError> {
+        let (_, projection) = self.load(run)?;
+        if projection.status.is_final() {
+            return Err(JournalError::AlreadyFinished(run.clone()).into());
+        }
+        Ok(())
+    }
+
+    fn put_blobs(&self, blobs: &[Vec<u8>]) -> Result<(), OpError> {
+        if blobs.len() > BLOBS_MAX {
+            return refuse(&format!("more than {BLOBS_MAX} blobs at once"));
+        }
+        for bytes in blobs {
+            if bytes.len() > BLOB_BYTES_MAX {
+                return refuse(&format!("a blob of more than {BLOB_BYTES_MAX} bytes"));
+            }
+            self.connection
+                .prepare_cached("INSERT INTO blobs (hash, bytes) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+                .execute(params![Hash::of(bytes).as_bytes(), bytes])?;
+        }
+        Ok(())
+    }
+
+    /// Links the events to the head, moves the head, and writes both.
+    fn put_events(&mut self, stream: &str, head: &mut Head, events: &[Event], changes: &[Change]) -> Result<(), OpError> {
+        let mut bodies = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            self.check_blobs(event)?;
+            let body = to_json(event)?;
+            if body.len() > EVENT_BYTES_MAX {
+                return refuse(&format!("an event of more than {EVENT_BYTES_MAX} bytes"));
+            }
+            let is_last = index + 1 == events.len();
+            let changes = if is_last && !changes.is_empty() { Some(to_json(&changes)?) } else { None };
+            head.seq += 1;
+            head.hash = Link {
+                stream: stream.as_bytes(),
+                seq: head.seq,
+                at_ms: self.now_ms,
+                epoch: head.epoch,
+                prev: &head.hash,
+                body: body.as_bytes(),
+                changes: changes.as_deref().unwrap_or_default().as_bytes(),
+            }
+            .hash();
+            bodies.push((head.seq, head.hash, body, changes));
+        }
+        rows::put_head(self.connection, stream, head)?;
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO events (stream, seq, at_ms, epoch, hash, body, changes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        for (seq, hash, body, changes) in bodies {
+            let (at_ms, epoch) = (signed(self.now_ms), signed(head.epoch));
+            insert.execute(params![stream, signed(seq), at_ms, epoch, hash.as_bytes(), body, changes])?;
+        }
+        self.memory.touched.insert(stream.to_owned());
+        Ok(())
+    }
+
+    fn check_blobs(&self, event: &Event) -> Result<(), OpError> {
+        for hash in blobs_of(event) {
+            let mut find = self.connection.prepare_cached("SELECT 1 FROM blobs WHERE hash = ?1")?;
+            if !find.exists([hash.as_bytes()])? {
+                return Err(JournalError::NoSuchBlob(hash).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the run's head into the system stream.
+    fn checkpoint(&mut self, run: &RunId, head: &Head, projection: &Projection) -> Result<(), OpError> {
+        let system = StreamId::system();
+        let mut system_head = rows::head(self.connection, system.as_str())?.unwrap_or(Head {
+            seq: 0,
+            hash: Hash::ZERO,
+            epoch: 0,
+            owner: None,
+        });
+        let event = Event::Checkpoint {
+            stream: run.stream(),
+            seq: head.seq,
+            hash: head.hash,
+            status: projection.status.as_str().to_owned(),
+        };
+        self.put_events(system.as_str(), &mut system_head, &[event], &[])
+    }
+
+    /// An answer that was journalled, or was given to another question, is of no more use.
+    fn settle_answers(&self, run: &RunId, event: &Event) -> Result<(), OpError> {
+        let (call, kept) = match event {
+            Event::ApprovalDecided { call, .. } => (call, None),
+            Event::ApprovalRequested { call, hash, .. } => (call, Some(hash)),
+            _ => return Ok(()),
+        };
+        if let Some(hash) = kept
+            && rows::answer(self.connection, run, call)?.is_some_and(|answer| answer.hash == *hash)
+        {
+            return Ok(());
+        }
+        self.connection
+            .prepare_cached("DELETE FROM answers WHERE run = ?1 AND call = ?2")?
+            .execute([run.as_str(), call.as_str()])?;
+        Ok(())
+    }
+
+    fn is_dead(&mut self, driver: &DriverId) -> bool {
+        if !self.memory.dead.contains(driver) {
+            if lock::is_alive(self.dir, driver) {
+                return false;
+            }
+            self.memory.dead.insert(driver.clone());
+        }
+        true
+    }
+
+    /// Names this driver, so that others can find its lock file; clears away dead ones the first time.
+    fn register(&mut self) -> Result<(), OpError> {
+        self.connection
+            .prepare_cached("INSERT INTO drivers (driver, since_ms) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute(params![self.driver.as_str(), signed(self.now_ms)])?;
+        if self.memory.swept {
+            return Ok(());
+        }
+        self.memory.swept = true;
+        let idle: Vec<DriverId> = self
+            .connection
+            .prepare_cached(
+                "SELECT driver FROM drivers WHERE driver <> ?1
+                 AND NOT EXISTS (SELECT 1 FROM streams WHERE owner = driver) LIMIT 100",
+            )?
+            .query_map([self.driver.as_str()], |row| rows::driver(row, 0))?
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()?;
+        for driver in idle {
+            if self.is_dead(&driver) {
+                self.forget_idle(&driver)?;
+            }
+        }
+        let connection = self.connection;
+        lock::sweep_strays(self.dir, |driver| {
+            let find = connection.prepare_cached("SELECT 1 FROM drivers WHERE driver = ?1");
+            find.and_then(|mut find| find.exists([driver.as_str()])).unwrap_or(true)
+        });
+        Ok(())
+    }
+
+    /// Strikes out a dead driver that owns nothing any more.
+    fn forget_idle(&mut self, driver: &DriverId) -> Result<(), OpError> {
+        let mut owns = self.connection.prepare_cached("SELECT 1 FROM streams WHERE owner = ?1")?;
+        if !owns.exists([driver.as_str()])? {
+            self.connection
+                .prepare_cached("DELETE FROM drivers WHERE driver = ?1")?
+                .execute([driver.as_str()])?;
+            self.memory.forget.push(driver.clone());
+        }
+        Ok(())
+    }
+}
+
+/// At the end of a process: takes its name and lock file away if it leaves no run behind.
+pub(crate) fn retire(connection: &Connection, dir: &Path, driver: &DriverId) -> rusqlite::Result<()> {
+    let owns = "SELECT 1 FROM streams WHERE owner = ?1";
+    if connection.prepare(owns)?.exists([driver.as_str()])? {
+        return Ok(());
+    }
+    if connection.prepare("SELECT 1 FROM drivers WHERE driver = ?1")?.exists([driver.as_str()])? {
+        connection.execute("DELETE FROM drivers WHERE driver = ?1", [driver.as_str()])?;
+    }
+    lock::remove(layout::driver_lock(dir, driver));
+    Ok(())
+}
+
+fn check_events(append: &Append) -> Result<(), JournalError> {
+    let refused = |what: String| Err(JournalError::Refused(what));
+    if append.events.len() > EVENTS_MAX {
+        return refused(format!("more than {EVENTS_MAX} events at once"));
+    }
+    if append.events.is_empty() && !append.budget.is_empty() {
+        return refused("a budget change needs an event that says why".to_owned());
+    }
+    for (index, event) in append.events.iter().enumerate() {
+        match event {
+            Event::Accepted(_) | Event::TakenOver { .. } | Event::Checkpoint { .. } => {
+                return refused(format!("`{}` is written by the journal itself", event.kind()));
+            }
+            Event::Finished { .. } if index + 1 < append.events.len() => {
+                return refused("an event after `finished`".to_owned());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String, JournalError> {
+    serde_json::to_string(value).map_err(|error| JournalError::Refused(format!("it cannot be written as JSON: {error}")))
+}
+
+fn refuse<T>(what: &str) -> Result<T, OpError> {
+    Err(JournalError::Refused(what.to_owned()).into())
+}
