@@ -1,0 +1,317 @@
+//! The model itself: weights, context and the loop that makes tokens.
+
+use std::{num::NonZeroU32, path::Path};
+
+use homarus_contract::{
+    message::{Message, StopReason, ToolDefinition},
+    model::ModelErrorClass,
+};
+use llama_cpp_2::{
+    context::{LlamaContext, params::LlamaContextParams},
+    llama_backend::LlamaBackend,
+    llama_batch::LlamaBatch,
+    model::{LlamaModel, params::LlamaModelParams},
+    sampling::LlamaSampler,
+    token::LlamaToken,
+};
+use llguidance::{Matcher, ParserFactory, api::TopLevelGrammar};
+
+use crate::{
+    grammar,
+    output::{AnswerReader, Found},
+    render::{self, Piece, TEMPLATE_MARK},
+    repeat,
+};
+
+/// Prompt tokens computed between two looks at whether the request was cancelled.
+const PROMPT_CHUNK_TOKENS: usize = 256;
+/// Room an answer needs at least; a prompt that leaves less does not fit.
+const ANSWER_TOKENS_MIN: usize = 64;
+
+/// A loaded GGUF file.
+pub struct Weights {
+    backend: LlamaBackend,
+    model: LlamaModel,
+}
+
+/// One request, already parsed.
+pub struct Request<'a> {
+    pub system: &'a str,
+    pub tools: &'a [ToolDefinition],
+    pub messages: &'a [Message],
+    pub output_tokens_max: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    pub stop: StopReason,
+    pub input_tokens: u64,
+    pub cached_tokens: u64,
+    pub output_tokens: u64,
+}
+
+#[derive(Debug)]
+pub struct Failure {
+    pub class: ModelErrorClass,
+    pub message: String,
+}
+
+/// The model with its context. The key-value cache holds `cached`, and the next prompt reuses as
+/// much of it as it begins with.
+pub struct Engine<'w> {
+    weights: &'w Weights,
+    context: LlamaContext<'w>,
+    context_tokens: u32,
+    cached: Vec<LlamaToken>,
+    grammars: ParserFactory,
+}
+
+impl Weights {
+    pub fn load(path: &Path, verbose: bool) -> Result<Self, String> {
+        let shown = path.display();
+        std::fs::File::open(path).map_err(|error| format!("cannot open the weights {shown}: {error}"))?;
+        let mut backend = LlamaBackend::init().map_err(|error| format!("llama.cpp does not start: {error}"))?;
+        if !verbose {
+            backend.void_logs();
+        }
+        let model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default())
+            .map_err(|_| format!("{shown} is not a GGUF file this program can load (damaged, cut off, or of an unknown kind)"))?;
+        let weights = Self { backend, model };
+        weights.check_template().map_err(|error| format!("{shown}: {error}"))?;
+        Ok(weights)
+    }
+
+    /// The model's own name for itself.
+    pub fn model_name(&self) -> String {
+        self.model.meta_val_str("general.name").unwrap_or_else(|_| "unnamed".to_owned())
+    }
+
+    fn check_template(&self) -> Result<(), String> {
+        let template = self.model.meta_val_str("tokenizer.chat_template").unwrap_or_default();
+        if !template.contains(TEMPLATE_MARK) {
+            return Err("its chat template is not ChatML, the only one supported (Qwen and SmolLM models speak it)".to_owned());
+        }
+        match (self.control("<|im_start|>"), self.control("<|im_end|>")) {
+            (Some(_), Some(_)) => Ok(()),
+            _ => Err("its vocabulary lacks ChatML's control tokens <|im_start|> and <|im_end|>".to_owned()),
+        }
+    }
+
+    fn control(&self, mark: &str) -> Option<LlamaToken> {
+        match self.model.vocab().tokenize(mark.as_bytes(), false, true)[..] {
+            [token] => Some(token),
+            _ => None,
+        }
+    }
+
+    fn tokens(&self, pieces: &[Piece]) -> Vec<LlamaToken> {
+        let vocab = self.model.vocab();
+        let mut tokens = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::TurnStart => tokens.extend(self.control("<|im_start|>")),
+                Piece::TurnEnd => tokens.extend(self.control("<|im_end|>")),
+                Piece::Text(text) => tokens.extend(vocab.tokenize(text.as_bytes(), false, false)),
+            }
+        }
+        tokens
+    }
+}
+
+impl<'w> Engine<'w> {
+    pub fn new(weights: &'w Weights, context_tokens: u32, threads: usize) -> Result<Self, String> {
+        let threads = i32::try_from(threads).unwrap_or(1);
+        let params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(context_tokens))
+            .with_n_batch(PROMPT_CHUNK_TOKENS as u32)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads);
+        let context = weights
+            .model
+            .new_context(&weights.backend, params)
+            .map_err(|error| format!("no context of {context_tokens} tokens: {error} (try a smaller --context-tokens)"))?;
+        let vocabulary = LlamaSampler::llguidance_tok_env(&weights.model);
+        let mut grammars =
+            ParserFactory::new_simple(&vocabulary).map_err(|error| format!("no grammar over this vocabulary: {error}"))?;
+        grammars.quiet();
+        Ok(Self { weights, context, context_tokens, cached: Vec::new(), grammars })
+    }
+
+    pub fn context_tokens(&self) -> u32 {
+        self.context_tokens
+    }
+
+    /// Answers one request. `found` is called with each part; `cancelled` is asked between tokens.
+    pub fn answer(
+        &mut self,
+        request: &Request<'_>,
+        cancelled: &dyn Fn() -> bool,
+        found: &mut dyn FnMut(Found),
+    ) -> Result<Answer, Failure> {
+        let prompt = self.weights.tokens(&render::prompt(request.system, request.tools, request.messages));
+        let room = (self.context_tokens as usize).saturating_sub(prompt.len());
+        if room < ANSWER_TOKENS_MIN {
+            return Err(overflow(prompt.len(), self.context_tokens));
+        }
+        let matcher = self.matcher(request.tools)?;
+        let kept = self.keep_prefix(&prompt)?;
+        let mut answer = Answer {
+            stop: StopReason::Interrupted,
+            input_tokens: (prompt.len() - kept) as u64,
+            cached_tokens: kept as u64,
+            output_tokens: 0,
+        };
+        for chunk in prompt[kept..].chunks(PROMPT_CHUNK_TOKENS) {
+            if cancelled() {
+                return Ok(answer);
+            }
+            self.decode(chunk)?;
+        }
+        let limit = room.min(request.output_tokens_max as usize);
+        let (stop, output_tokens) = self.generate(matcher, limit, cancelled, found)?;
+        answer.stop = stop;
+        answer.output_tokens = output_tokens as u64;
+        Ok(answer)
+    }
+
+    fn generate(
+        &mut self,
+        mut matcher: Option<Matcher>,
+        limit: usize,
+        cancelled: &dyn Fn() -> bool,
+        found: &mut dyn FnMut(Found),
+    ) -> Result<(StopReason, usize), Failure> {
+        let mut reader = AnswerReader::default();
+        let mut made: Vec<LlamaToken> = Vec::new();
+        let mut called = false;
+        let stop = loop {
+            if cancelled() {
+                break StopReason::Interrupted;
+            }
+            if made.len() >= limit {
+                break StopReason::MaxTokens;
+            }
+            let token = self.best_token(matcher.as_mut(), repeat::next_of_loop(&made))?;
+            if self.ends_turn(token) {
+                break StopReason::EndTurn;
+            }
+            made.push(token);
+            let bytes = self.weights.model.vocab().token_to_piece(token, false, None);
+            for part in reader.push(&bytes) {
+                called |= matches!(part, Found::Call { .. });
+                found(part);
+            }
+            if let Some(matcher) = &mut matcher {
+                matcher.consume_token(token.0.cast_unsigned()).map_err(grammar_failure)?;
+                if matcher.is_stopped() {
+                    break StopReason::EndTurn;
+                }
+            }
+            self.decode(&[token])?;
+        };
+        if let Some(rest) = reader.finish() {
+            found(rest);
+        }
+        let stop = if called { StopReason::ToolUse } else { stop };
+        Ok((stop, made.len()))
+    }
+
+    /// The likeliest token the grammar allows, other than `banned`.
+    fn best_token(&self, matcher: Option<&mut Matcher>, banned: Option<LlamaToken>) -> Result<LlamaToken, Failure> {
+        let mask = matcher.map(Matcher::compute_mask_or_eos).transpose().map_err(grammar_failure)?;
+        let allowed = |token: LlamaToken| mask.as_ref().is_none_or(|mask| mask.is_allowed(token.0.cast_unsigned()));
+        let mut best: Option<(LlamaToken, f32)> = None;
+        let mut fallback = None;
+        for (token, logit) in (0i32..).map(LlamaToken::new).zip(self.context.get_logits_ith(-1).iter().copied()) {
+            if best.is_some_and(|(_, top)| logit <= top) || !allowed(token) {
+                continue;
+            }
+            if banned == Some(token) {
+                fallback = banned;
+            } else {
+                best = Some((token, logit));
+            }
+        }
+        best.map(|(token, _)| token)
+            .or(fallback)
+            .ok_or_else(|| Failure { class: ModelErrorClass::Protocol, message: "the grammar leaves no token to choose".to_owned() })
+    }
+
+    /// Whether a token ends the answer: an end token, or a control token that has no business in one.
+    fn ends_turn(&self, token: LlamaToken) -> bool {
+        let vocab = self.weights.model.vocab();
+        vocab.is_eog(token) || vocab.is_control(token)
+    }
+
+    fn matcher(&self, tools: &[ToolDefinition]) -> Result<Option<Matcher>, Failure> {
+        if tools.is_empty() {
+            return Ok(None);
+        }
+        let bad = |message: String| Failure { class: ModelErrorClass::BadRequest, message };
+        let grammar = TopLevelGrammar::from_lark(grammar::answer(tools).map_err(bad)?);
+        let parser = self.grammars.create_parser(grammar).map_err(|error| bad(format!("a tool's schema is not supported: {error:#}")))?;
+        Ok(Some(Matcher::new(Ok(parser))))
+    }
+
+    /// Cuts the cache back to what it shares with `prompt` and says how many tokens that is. The last
+    /// token of the prompt is always computed again: its output is what the answer starts from.
+    fn keep_prefix(&mut self, prompt: &[LlamaToken]) -> Result<usize, Failure> {
+        let mut kept = shared_prefix(&self.cached, prompt);
+        let cut = u32::try_from(kept).ok().and_then(|at| self.context.clear_kv_cache_seq(Some(0), Some(at), None).ok());
+        if cut != Some(true) {
+            self.context.clear_kv_cache();
+            kept = 0;
+        }
+        self.cached.truncate(kept);
+        Ok(kept)
+    }
+
+    fn decode(&mut self, tokens: &[LlamaToken]) -> Result<(), Failure> {
+        let failed = |error: String| Failure { class: ModelErrorClass::Worker, message: format!("llama.cpp cannot compute: {error}") };
+        let mut batch = LlamaBatch::new(tokens.len(), 1);
+        for (offset, token) in tokens.iter().enumerate() {
+            let position = i32::try_from(self.cached.len() + offset).unwrap_or(i32::MAX);
+            batch.add(*token, position, &[0], offset + 1 == tokens.len()).map_err(|error| failed(error.to_string()))?;
+        }
+        if let Err(error) = self.context.decode(&mut batch) {
+            // What the cache holds now is unknown: start afresh next time.
+            self.context.clear_kv_cache();
+            self.cached.clear();
+            return Err(failed(error.to_string()));
+        }
+        self.cached.extend_from_slice(tokens);
+        Ok(())
+    }
+}
+
+fn shared_prefix<T: PartialEq>(cached: &[T], prompt: &[T]) -> usize {
+    let same = cached.iter().zip(prompt).take_while(|(old, new)| old == new).count();
+    same.min(prompt.len().saturating_sub(1))
+}
+
+fn overflow(prompt_tokens: usize, context_tokens: u32) -> Failure {
+    Failure {
+        class: ModelErrorClass::ContextOverflow,
+        message: format!("the prompt has {prompt_tokens} tokens and must leave {ANSWER_TOKENS_MIN} of {context_tokens} for the answer"),
+    }
+}
+
+fn grammar_failure(error: impl std::fmt::Display) -> Failure {
+    Failure { class: ModelErrorClass::Protocol, message: format!("the answer cannot follow the tools' grammar: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_prefix_leaves_one_token_to_compute() {
+        let check = |cached: &[u8], prompt: &[u8], expected| assert_eq!(shared_prefix(cached, prompt), expected);
+        check(b"", b"abc", 0);
+        check(b"abc", b"abcd", 3);
+        check(b"abcxyz", b"abcd", 3);
+        check(b"abc", b"abc", 2);
+        check(b"abcd", b"ab", 1);
+        check(b"abc", b"", 0);
+    }
+}
