@@ -7,7 +7,7 @@ use homarus_contract::{
     model::{ModelError, ModelRequest},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     answer::Answer,
@@ -99,7 +99,7 @@ impl Reading {
             }
             WireBlock::ToolUse { id, name, input } => {
                 self.answer.start_call(index, &id, &name).await?;
-                self.whole_input = input.map(|input| input.get().to_owned()).filter(|input| input.trim() != "{}");
+                self.whole_input = input.map(|input| input.to_string()).filter(|input| input.trim() != "{}");
             }
             // Thinking, and what the provider's own tools do.
             WireBlock::Other => {}
@@ -317,7 +317,8 @@ enum WireBlock {
         #[serde(default)]
         id: String,
         name: String,
-        input: Option<Box<RawValue>>,
+        /// Not raw text: that cannot be read inside a tagged value.
+        input: Option<Value>,
     },
     #[serde(other)]
     Other,

@@ -59,7 +59,7 @@ pub struct BadBaseUrl {
 ///
 /// The result is `scheme://host[:port][/path]` without the version part, which requests add.
 pub fn base_url_from_env_value(kind: ProviderKind, text: &str) -> Result<String, BadBaseUrl> {
-    let bad = |reason| BadBaseUrl { text: text.chars().take(200).collect(), reason };
+    let bad = |reason| BadBaseUrl { text: showable(text), reason };
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err(bad("it is empty"));
@@ -89,6 +89,13 @@ pub fn base_url_from_env_value(kind: ProviderKind, text: &str) -> Result<String,
     };
     let slash = if path.is_empty() { "" } else { "/" };
     Ok(format!("{scheme}://{authority}{slash}{path}"))
+}
+
+/// The text without what may be a password or a key.
+fn showable(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let text = text.rsplit_once('@').map_or(text.to_owned(), |(_, host)| format!("...@{host}"));
+    text.chars().take(200).collect()
 }
 
 /// Checks `host[:port]`; gives Ollama its port, and an address to dial for one it listens on.
@@ -167,6 +174,14 @@ mod tests {
             (Ollama, "a b"),
         ] {
             assert!(base_url_from_env_value(kind, text).is_err(), "{kind} {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_not_shown_with_its_password() {
+        for text in ["https://user:hunter2@host/v1", "https://host/?key=hunter2", "https://host/#hunter2"] {
+            let error = base_url_from_env_value(OpenAi, text).unwrap_err().to_string();
+            assert!(error.contains("host") && !error.contains("hunter2"), "{error}");
         }
     }
 }

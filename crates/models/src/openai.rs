@@ -5,7 +5,7 @@ use homarus_contract::{
     model::{ModelError, ModelRequest},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     answer::Answer,
@@ -326,7 +326,7 @@ enum WireError {
         message: Option<String>,
         #[serde(rename = "type")]
         kind: Option<String>,
-        code: Option<Box<RawValue>>,
+        code: Option<Value>,
     },
 }
 
@@ -343,8 +343,11 @@ impl WireError {
         match self {
             Self::Text(_) => String::new(),
             Self::Object { kind, code, .. } => {
-                let code =
-                    code.as_ref().map(|code| code.get().trim_matches('"').to_owned()).filter(|code| code != "null");
+                let code = match code {
+                    Some(Value::String(code)) => Some(code.clone()),
+                    Some(Value::Number(code)) => Some(code.to_string()),
+                    _ => None,
+                };
                 code.or_else(|| kind.clone()).unwrap_or_default()
             }
         }

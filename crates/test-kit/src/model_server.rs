@@ -6,7 +6,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -60,6 +63,9 @@ struct Shared {
     next_turn: Mutex<usize>,
     recorded: watch::Sender<Vec<Recorded>>,
     gate: Semaphore,
+    connections: AtomicUsize,
+    /// Stalled answers whose client has gone.
+    hang_ups: watch::Sender<usize>,
 }
 
 impl ModelServer {
@@ -76,6 +82,8 @@ impl ModelServer {
             next_turn: Mutex::new(0),
             recorded: watch::channel(Vec::new()).0,
             gate: Semaphore::new(0),
+            connections: AtomicUsize::new(0),
+            hang_ups: watch::channel(0).0,
         });
         let accepting = tokio::spawn(accept(listener, shared.clone()));
         Ok(Self { address, shared, accepting })
@@ -122,6 +130,16 @@ impl ModelServer {
         let _ = self.shared.recorded.subscribe().wait_for(|requests| requests.len() >= count).await;
     }
 
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many clients have gone away from a stalled answer.
+    pub async fn wait_for_hang_ups(&self, count: usize) {
+        let _ = self.shared.hang_ups.subscribe().wait_for(|hang_ups| *hang_ups >= count).await;
+    }
+
     /// Lets one held answer go.
     pub fn release(&self) {
         self.shared.gate.add_permits(1);
@@ -145,6 +163,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         while connections.try_join_next().is_some() {}
         if let Ok((stream, _)) = listener.accept().await {
             let shared = shared.clone();
+            shared.connections.fetch_add(1, Ordering::SeqCst);
             connections.spawn(async move {
                 let mut connection = Connection { stream, buffer: Vec::new() };
                 // A client that goes away is what some tests are about.
@@ -239,7 +258,7 @@ impl Connection {
         let Some(answer) = formats::answer(&turn, request) else {
             return self.send_whole(404, &[], "application/json", "{}").await;
         };
-        self.send_stream(&turn, &headers, answer).await
+        self.send_stream(shared, &turn, &headers, answer).await
     }
 
     async fn send_whole(
@@ -258,6 +277,7 @@ impl Connection {
     /// Sends a body in chunks, one for each piece, as far as the turn allows.
     async fn send_stream(
         &mut self,
+        shared: &Shared,
         turn: &Turn,
         headers: &[(String, String)],
         answer: formats::Answer,
@@ -287,7 +307,8 @@ impl Connection {
         }
         if turn.stall_after.is_some() {
             // Until the client gives up.
-            while self.stream.read_buf(&mut self.buffer).await? > 0 {}
+            while self.stream.read_buf(&mut self.buffer).await.is_ok_and(|count| count > 0) {}
+            shared.hang_ups.send_modify(|hang_ups| *hang_ups += 1);
             return Ok(false);
         }
         self.stream.write_all(b"0\r\n\r\n").await?;

@@ -20,24 +20,36 @@ use zeroize::Zeroizing;
 
 use crate::{Held, Vault, origin, scrub::Scrubber};
 
-/// Clients kept, one for each connect timeout in use (reqwest sets it on the client).
+/// Clients kept, one for each profile in use.
 const CLIENTS_MAX: usize = 4;
 
 /// The HTTP clients, built when first needed: building one costs milliseconds that a start-up
 /// without a request should not pay.
 #[derive(Default)]
 pub(crate) struct Clients {
-    built: Mutex<Vec<(u64, Client)>>,
+    built: Mutex<Vec<(Profile, Client)>>,
+}
+
+/// What is set on a client and not on a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Profile {
+    connect_ms: u64,
+    /// Without TLS the system's certificates need not be read, which takes longer than a request.
+    tls: bool,
 }
 
 impl Clients {
-    fn get(&self, connect_ms: u64) -> Result<Client, String> {
+    fn get(&self, profile: Profile) -> Result<Client, String> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = built.iter().find(|(ms, _)| *ms == connect_ms) {
+        if let Some((_, client)) = built.iter().find(|(built, _)| *built == profile) {
             return Ok(client.clone());
         }
-        let client = Client::builder()
-            .connect_timeout(Duration::from_millis(connect_ms))
+        let mut builder = Client::builder();
+        if !profile.tls {
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder
+            .connect_timeout(Duration::from_millis(profile.connect_ms))
             // A redirect could carry the secret, or the prompt, to a host nobody named.
             .redirect(reqwest::redirect::Policy::none())
             // One call is one attempt: whoever called journals each and decides on the next.
@@ -50,7 +62,7 @@ impl Clients {
         if built.len() >= CLIENTS_MAX {
             built.remove(0);
         }
-        built.push((connect_ms, client.clone()));
+        built.push((profile, client.clone()));
         Ok(client)
     }
 }
@@ -73,9 +85,10 @@ pub(crate) async fn send(vault: &Vault, request: OutboundRequest) -> Result<Outb
     let refuse = |what: &str| OutboundError::BadUrl(scrubber.text(&format!("{host} ({what})")));
     let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| refuse("unknown HTTP method"))?;
     let headers = headers(&request, held.as_ref().map(|(_, held)| held.as_ref())).map_err(refuse)?;
+    let profile = Profile { connect_ms: request.connect_ms, tls: url.scheme() == "https" };
     let client = vault
         .clients
-        .get(request.connect_ms)
+        .get(profile)
         .map_err(|cause| OutboundError::Connect { host: host.clone(), cause: scrubber.text(&cause) })?;
 
     let first_byte_ms = request.connect_ms.saturating_add(request.idle_ms);

@@ -73,7 +73,7 @@ impl Vault {
                 .iter()
                 .map(|origin| {
                     Binding::parse(origin)
-                        .ok_or_else(|| VaultError::BadOrigin { name: entry.name.clone(), origin: origin.clone() })
+                        .ok_or_else(|| VaultError::BadOrigin { name: entry.name.clone(), origin: showable(origin) })
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             if let Some(secret) = read(&entry, &lookup)? {
@@ -124,4 +124,10 @@ fn read(entry: &SecretEntry, lookup: &impl Fn(&str) -> Option<String>) -> Result
         }
     }
     Ok(None)
+}
+
+/// An address without what may be a password or a key.
+fn showable(origin: &str) -> String {
+    let origin = origin.split(['?', '#']).next().unwrap_or_default();
+    origin.rsplit_once('@').map_or(origin.to_owned(), |(_, host)| format!("...@{host}"))
 }

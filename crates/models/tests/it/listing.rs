@@ -1,0 +1,51 @@
+//! Which models there are, whether a server is up, and what is known of a model.
+
+use homarus_contract::model::{ModelErrorClass, Models, Price};
+use homarus_models::ProviderKind;
+use homarus_test_kit::{ModelServer, Script};
+
+use crate::support::{KINDS, SECRET, registry};
+
+async fn server() -> ModelServer {
+    let models = ["zeta:1b", "alpha-2"].map(str::to_owned).to_vec();
+    ModelServer::start(Script { models, ..Script::new(vec![]) }).await.unwrap()
+}
+
+#[tokio::test]
+async fn models_are_listed() {
+    for kind in KINDS {
+        let server = server().await;
+        let names = registry(kind, &server.base_url()).list(kind.as_str()).await.unwrap();
+        assert_eq!(names, ["alpha-2", "zeta:1b"], "{kind}");
+        let request = &server.requests()[0];
+        let key = request.header("authorization").or(request.header("x-api-key")).unwrap();
+        assert!(key.ends_with(SECRET), "{kind}");
+    }
+    let error = registry(ProviderKind::Ollama, "http://127.0.0.1:1").list("ollama").await.unwrap_err();
+    assert_eq!(error.class, ModelErrorClass::Network);
+    let error = registry(ProviderKind::Ollama, "http://127.0.0.1:1").list("other").await.unwrap_err();
+    assert_eq!(error.class, ModelErrorClass::NotFound);
+}
+
+#[tokio::test]
+async fn a_probe_sends_no_key() {
+    for kind in KINDS {
+        let server = server().await;
+        assert!(registry(kind, &server.base_url()).is_up(kind.as_str()).await, "{kind}");
+        assert!(!format!("{:?}", server.requests()).contains(SECRET), "{kind}");
+        assert!(!registry(kind, "http://127.0.0.1:1").is_up(kind.as_str()).await, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_model() {
+    let info = |kind, model: &str| registry(kind, "http://127.0.0.1:1").info(&model.parse().unwrap());
+    let unknown = info(ProviderKind::OpenAi, "openai/never-heard-of");
+    assert_eq!((unknown.price, unknown.context_tokens, unknown.output_tokens_max), (None, 128_000, 8_192));
+    assert!(info(ProviderKind::OpenAi, "openai/gpt-5-mini").price.is_some());
+    let free = Some(Price { input: 0, output: 0, cache_read: 0, cache_write: 0 });
+    let ollama = info(ProviderKind::Ollama, "ollama/qwen3:8b");
+    assert!(ollama.price == free && ollama.is_local);
+    let cloud = info(ProviderKind::Ollama, "ollama/gpt-oss:120b-cloud");
+    assert!(cloud.price.is_none() && !cloud.is_local);
+}

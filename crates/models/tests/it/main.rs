@@ -1,0 +1,9 @@
+//! The providers against real connections: the scripted server, a fake worker, independent servers.
+
+mod answers;
+mod failures;
+mod independent;
+mod listing;
+mod local;
+mod rendering;
+mod support;
