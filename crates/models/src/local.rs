@@ -12,7 +12,10 @@ use homarus_contract::{
     sandbox::{WorkerLauncher, WorkerSpec},
     worker::{WorkerReply, WorkerRequest},
 };
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard, Semaphore},
+    task::AbortHandle,
+};
 
 use crate::{
     answer::Answer,
@@ -42,10 +45,12 @@ pub(crate) struct Local {
 #[derive(Default)]
 struct Slot {
     worker: Option<Worker>,
-    /// Numbers the requests; also tells whether anything was asked since a timer was set.
+    /// Numbers the requests.
     last_id: u64,
     /// A cancelled request whose end has not been read yet.
     unfinished: Option<u64>,
+    /// Ends the worker when it has been idle; one for all requests.
+    timer: Option<AbortHandle>,
 }
 
 impl Local {
@@ -87,6 +92,9 @@ impl Local {
         };
         let slot = self.slot.clone().lock_owned().await;
         let mut turn = Turn { slot, state: State::Idle, idle_ms: self.options.idle_ms, shared: self.slot.clone() };
+        if let Some(timer) = turn.slot.timer.take() {
+            timer.abort();
+        }
         self.settle(&mut turn).await;
         self.start(&mut turn).await?;
         let result = self.generate(&mut turn, request, sink).await;
@@ -124,8 +132,6 @@ impl Local {
             args: vec![
                 "--weights".to_owned(),
                 options.weights.display().to_string(),
-                "--name".to_owned(),
-                options.name.clone(),
                 "--context-tokens".to_owned(),
                 options.context_tokens.to_string(),
             ],
@@ -147,7 +153,9 @@ impl Local {
                 Err(worker_error(format!("the embedded model did not start: {message}")))
             }
             Ok(Ok(_)) => Err(worker_error("the embedded model did not say that it is ready".to_owned())),
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => Err(worker_error(format!(
+                "{error}, while it loaded its weights: are they whole, and is there memory enough?"
+            ))),
             Err(_) => Err(worker_error(format!("the embedded model did not start within {} ms", options.silence_ms))),
         }
     }
@@ -249,27 +257,29 @@ impl Drop for Turn {
                 }
             }
         }
+        if let Some(timer) = self.slot.timer.take() {
+            timer.abort();
+        }
         if self.slot.worker.is_some() {
-            end_when_idle(&self.shared, self.slot.last_id, self.idle_ms);
+            self.slot.timer = end_when_idle(&self.shared, self.idle_ms);
         }
     }
 }
 
-/// Ends the worker unless something is asked of it before the time is over. Holds nothing meanwhile,
-/// so the worker also ends with the registry.
-fn end_when_idle(slot: &Arc<Mutex<Slot>>, last_id: u64, idle_ms: u64) {
+/// Ends the worker when the time is over, unless this timer is stopped or the worker is in use. Holds
+/// nothing meanwhile, so the worker also ends with the registry.
+fn end_when_idle(slot: &Arc<Mutex<Slot>>, idle_ms: u64) -> Option<AbortHandle> {
     let slot = Arc::downgrade(slot);
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    runtime.spawn(async move {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    let timer = runtime.spawn(async move {
         tokio::time::sleep(Duration::from_millis(idle_ms)).await;
-        // Locked: it is being used.
         if let Some(slot) = slot.upgrade()
             && let Ok(mut slot) = slot.try_lock()
-            && slot.last_id == last_id
         {
             slot.worker = None;
         }
     });
+    Some(timer.abort_handle())
 }
 
 fn worker_error(message: String) -> ModelError {

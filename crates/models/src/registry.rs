@@ -54,8 +54,7 @@ impl ProviderOptions {
 /// The embedded model, provider `local`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalOptions {
-    /// The `local-model` executable. Started as `local-model --weights PATH --name NAME
-    /// --context-tokens N`.
+    /// The worker's executable, started as `WORKER --weights PATH --context-tokens N`.
     pub worker: PathBuf,
     pub weights: PathBuf,
     pub name: String,
@@ -108,7 +107,7 @@ impl Registry {
         self.providers.iter().map(|provider| provider.options.id.as_str()).chain(local).collect()
     }
 
-    /// The models a provider says it has, sorted.
+    /// The models a provider says it has, in its own order (Ollama's is the last used first).
     pub async fn list(&self, provider: &str) -> Result<Vec<String>, ModelError> {
         if let (Local::PROVIDER, Some(local)) = (provider, &self.local) {
             return Ok(vec![local.name().to_owned()]);
@@ -129,10 +128,7 @@ impl Registry {
             )
         })?;
         let entries = listing.data.or(listing.models).unwrap_or_default();
-        let mut names: Vec<String> =
-            entries.into_iter().filter_map(|entry| entry.id.or(entry.name)).take(LISTED_MAX).collect();
-        names.sort_unstable();
-        Ok(names)
+        Ok(entries.into_iter().filter_map(|entry| entry.id.or(entry.name)).take(LISTED_MAX).collect())
     }
 
     /// Whether a server answers at the provider's address right now; waits at most 300 ms for each

@@ -238,6 +238,9 @@ impl Connection {
             let (status, body) = body.map_or((404, "{}".to_owned()), |body| (200, body));
             return self.send_whole(status, &[], "application/json", &body).await;
         }
+        if !formats::is_model_path(&request.path) {
+            return self.send_whole(404, &[], "application/json", "{}").await;
+        }
         let Some(turn) = next_turn(shared) else {
             return self
                 .send_whole(500, &[], "application/json", r#"{"error":{"message":"the script is over"}}"#)
@@ -320,7 +323,9 @@ fn next_turn(shared: &Shared) -> Option<Turn> {
     let script = lock(&shared.script);
     let mut next = lock(&shared.next_turn);
     let turn = script.turns.get(*next).or_else(|| script.turns.last().filter(|_| script.repeat_last)).cloned();
-    *next += 1;
+    if turn.is_some() {
+        *next += 1;
+    }
     turn
 }
 

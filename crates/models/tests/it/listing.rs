@@ -16,7 +16,7 @@ async fn models_are_listed() {
     for kind in KINDS {
         let server = server().await;
         let names = registry(kind, &server.base_url()).list(kind.as_str()).await.unwrap();
-        assert_eq!(names, ["alpha-2", "zeta:1b"], "{kind}");
+        assert_eq!(names, ["zeta:1b", "alpha-2"], "{kind}");
         let request = &server.requests()[0];
         let key = request.header("authorization").or(request.header("x-api-key")).unwrap();
         assert!(key.ends_with(SECRET), "{kind}");

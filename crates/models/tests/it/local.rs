@@ -164,7 +164,7 @@ async fn it_answers_and_stays_for_the_next_request() {
     }
     assert_eq!(launcher.launches.load(Ordering::SeqCst), 1);
     let spec = launcher.specs.lock().unwrap()[0].clone();
-    assert_eq!(spec.args, ["--weights", "/opt/weights.gguf", "--name", "fake", "--context-tokens", "4096"]);
+    assert_eq!(spec.args, ["--weights", "/opt/weights.gguf", "--context-tokens", "4096"]);
     assert_eq!(spec.readable, [std::path::PathBuf::from("/opt/weights.gguf")]);
     match &launcher.seen.lock().unwrap()[0] {
         WorkerRequest::Generate { system, tools, messages, output_tokens_max, .. } => {

@@ -14,6 +14,12 @@ pub(super) struct Answer {
     pub(super) pieces: Vec<String>,
 }
 
+/// Whether a format is spoken at this path.
+pub(super) fn is_model_path(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    ["/v1/chat/completions", "/v1/messages", "/api/chat"].iter().any(|end| path.ends_with(end))
+}
+
 /// The answer to a model call; `None` if no format has this path.
 pub(super) fn answer(turn: &Turn, request: &Recorded) -> Option<Answer> {
     let path = request.path.split('?').next().unwrap_or_default();
