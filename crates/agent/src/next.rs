@@ -5,7 +5,7 @@ use homarus_contract::{
     event::{Accepted, FinishStatus, Resolution, WaitingOn},
     machine::Command,
     message::StopReason,
-    model::ModelRef,
+    model::{ModelErrorClass, ModelRef},
 };
 
 use crate::{
@@ -135,7 +135,8 @@ fn ask(state: &State, accepted: &Accepted, number: u32) -> Command {
             Some(failure) => format!("{}: {}", failure.model, failure.message),
             None => "No model is configured.".to_owned(),
         };
-        return finish(FinishStatus::Failed, summary);
+        let denied = failures.last().is_some_and(|failure| failure.class == ModelErrorClass::Denied);
+        return finish(if denied { FinishStatus::Denied } else { FinishStatus::Failed }, summary);
     };
     let mut messages = state.messages.clone();
     if !same_step {

@@ -108,6 +108,16 @@ pub trait Ledger: Send + Sync {
     fn commit(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>>;
 }
 
+impl<J: Judge + ?Sized> Judge for std::sync::Arc<J> {
+    fn judge(&self, run: &RunId, action: &Action, plan: &Plan) -> Judgement {
+        (**self).judge(run, action, plan)
+    }
+
+    fn judge_model(&self, run: &RunId, model: &ModelRef) -> Result<(), String> {
+        (**self).judge_model(run, model)
+    }
+}
+
 impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
     fn commit(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
         (**self).commit(append)

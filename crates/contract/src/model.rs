@@ -107,6 +107,8 @@ pub enum ModelErrorClass {
     Timeout,
     /// The answer does not follow the protocol: retry.
     Protocol,
+    /// The gate refused it (a budget in USD and an unknown price): next model.
+    Denied,
     /// The embedded model's worker died or could not be started: retry once, then next model.
     Worker,
 }
@@ -120,7 +122,7 @@ impl ModelErrorClass {
 
     /// Whether another model of the configured order may be asked instead.
     pub fn allows_failover(self) -> bool {
-        self.is_retryable() || matches!(self, Self::Auth | Self::NotFound)
+        self.is_retryable() || matches!(self, Self::Auth | Self::NotFound | Self::Denied)
     }
 }
 

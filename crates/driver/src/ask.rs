@@ -82,7 +82,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                 self.note(Event::ModelFailed {
                     step: ask.step,
                     model: ask.model,
-                    class: ModelErrorClass::Auth,
+                    class: ModelErrorClass::Denied,
                     message,
                     retry_after_ms: None,
                 });

@@ -1,0 +1,226 @@
+//! Which model a run asks, and why.
+
+use std::path::PathBuf;
+
+use homarus_api::models::ProviderRow;
+use homarus_contract::{
+    model::{ModelRef, Models},
+    outbound::SecretRef,
+};
+use homarus_models::{LocalOptions, Options, ProviderKind, ProviderOptions, base_url_from_env_value};
+use homarus_vault::{SecretEntry, Vault};
+
+use crate::{config::Config, dirs::Dirs, env, exit::CliError, weights, wiring::Runtime};
+
+pub const LOCAL: &str = "local";
+
+/// Longest silence of the embedded model while it loads or reads a prompt on a slow machine.
+const LOCAL_SILENCE_MS: u64 = 600_000;
+
+pub struct Choice {
+    /// In the order they are asked.
+    pub models: Vec<ModelRef>,
+    pub why: String,
+}
+
+impl Choice {
+    pub fn names(&self) -> String {
+        let names: Vec<String> = self.models.iter().map(ToString::to_string).collect();
+        names.join(", then ")
+    }
+}
+
+/// A provider with an address: its variables and its place in the order of choice.
+struct Known {
+    kind: ProviderKind,
+    key: Option<&'static env::Variable>,
+    address: &'static env::Variable,
+}
+
+const KNOWN: [Known; 3] = [
+    Known { kind: ProviderKind::Anthropic, key: Some(&env::ANTHROPIC_API_KEY), address: &env::ANTHROPIC_BASE_URL },
+    Known { kind: ProviderKind::OpenAi, key: Some(&env::OPENAI_API_KEY), address: &env::OPENAI_BASE_URL },
+    Known { kind: ProviderKind::Ollama, key: None, address: &env::OLLAMA_HOST },
+];
+
+/// The providers as the environment describes them, and the vault that holds their keys.
+pub fn options(dirs: &Dirs, config: &Config) -> Result<(Options, Vault), CliError> {
+    let mut providers = Vec::new();
+    let mut secrets = Vec::new();
+    for known in &KNOWN {
+        let mut provider = ProviderOptions::new(known.kind);
+        if let Some(text) = known.address.get() {
+            provider.base_url = base_url_from_env_value(known.kind, &text)
+                .map_err(|error| CliError::usage(format!("{}: {error}", known.address.name)))?;
+        }
+        if let Some(key) = known.key.filter(|key| key.is_set()) {
+            let name = SecretRef(key.name.to_owned());
+            let origins = vec![provider.base_url.clone()];
+            secrets.push(SecretEntry { name: name.clone(), env: vec![key.name.to_owned()], origins });
+            provider.secret = Some(name);
+        }
+        providers.push(provider);
+    }
+    let vault = Vault::from_env(secrets).map_err(CliError::usage)?;
+    Ok((Options { providers, local: local_options(dirs, config)? }, vault))
+}
+
+/// The embedded model, if its weights and its worker are here.
+fn local_options(dirs: &Dirs, config: &Config) -> Result<Option<LocalOptions>, CliError> {
+    let local = &config.models.local;
+    let (weights, context_tokens) = match local.weights() {
+        Some(path) => (path, local.context_tokens),
+        None => {
+            let entry = weights::find(&local.name)?;
+            (dirs.models.join(&entry.file), local.context_tokens.min(entry.context_tokens))
+        }
+    };
+    let Some(worker) = local.worker().or_else(worker_beside_us) else { return Ok(None) };
+    if !weights.is_file() || !worker.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(LocalOptions {
+        worker,
+        weights,
+        name: local.name.clone(),
+        context_tokens,
+        memory_bytes: local.memory_mb.saturating_mul(1 << 20),
+        idle_ms: local.idle_s.saturating_mul(1000),
+        silence_ms: LOCAL_SILENCE_MS,
+    }))
+}
+
+fn worker_beside_us() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    Some(own.parent()?.join("homarus-local-model")).filter(|path| path.is_file())
+}
+
+/// The models of a run: those given, else those configured, else the first that is set up.
+pub async fn models(given: &[ModelRef], config: &Config, runtime: &Runtime) -> Result<Choice, CliError> {
+    if !given.is_empty() {
+        for model in given {
+            check(model, runtime)?;
+        }
+        return Ok(Choice { models: given.to_vec(), why: "named with --model".to_owned() });
+    }
+    let order = &config.models.order;
+    if !order.is_empty() {
+        let ready: Vec<ModelRef> = order.iter().filter(|model| check(model, runtime).is_ok()).cloned().collect();
+        if let [first, ..] = order.as_slice()
+            && ready.is_empty()
+        {
+            check(first, runtime)?;
+        }
+        return Ok(Choice { models: ready, why: "models.order in the configuration".to_owned() });
+    }
+    first_set_up(config, runtime).await
+}
+
+/// Fails early with what to do, where a call could only fail late.
+fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
+    let known = runtime.models.providers();
+    if !known.contains(&model.provider.as_str()) {
+        if model.provider == LOCAL {
+            return Err(no_embedded());
+        }
+        return Err(CliError::usage(format!("there is no provider {:?}", model.provider))
+            .help(format!("providers are {}", known.join(", "))));
+    }
+    let Some(entry) = KNOWN.iter().find(|entry| entry.kind.as_str() == model.provider) else { return Ok(()) };
+    match entry.key {
+        Some(key) if !key.is_set() && !entry.address.is_set() => {
+            Err(CliError::usage(format!("{model} needs a key: {} is not set", key.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliError> {
+    let default = &config.models.default;
+    let one = |provider: &str, model: &str, why: String| -> Result<Choice, CliError> {
+        let model: ModelRef = format!("{provider}/{model}").parse().map_err(CliError::usage)?;
+        Ok(Choice { models: vec![model], why })
+    };
+    if env::ANTHROPIC_API_KEY.is_set() {
+        return one("anthropic", &default.anthropic, "ANTHROPIC_API_KEY is set".to_owned());
+    }
+    if env::OPENAI_BASE_URL.is_set() {
+        let name = first_listed("openai", runtime).await?.unwrap_or_else(|| default.openai.clone());
+        return one("openai", &name, "OPENAI_BASE_URL is set; its first model".to_owned());
+    }
+    if env::OPENAI_API_KEY.is_set() {
+        return one("openai", &default.openai, "OPENAI_API_KEY is set".to_owned());
+    }
+    if env::OLLAMA_HOST.is_set() || runtime.models.is_up("ollama").await {
+        let name = match default.ollama.as_str() {
+            "" => first_listed("ollama", runtime).await?,
+            name => Some(name.to_owned()),
+        };
+        if let Some(name) = name {
+            return one("ollama", &name, "Ollama answers; no key is set".to_owned());
+        }
+    }
+    if runtime.models.providers().contains(&LOCAL) {
+        let why = "embedded; no key is set and Ollama does not answer".to_owned();
+        return one(LOCAL, &config.models.local.name, why);
+    }
+    Err(no_embedded())
+}
+
+async fn first_listed(provider: &str, runtime: &Runtime) -> Result<Option<String>, CliError> {
+    let names = runtime.models.list(provider).await.map_err(|error| {
+        CliError::failed(format!("{provider} does not list its models: {error}"))
+            .help("name a model with --model PROVIDER/MODEL")
+    })?;
+    Ok(names.into_iter().next())
+}
+
+fn no_embedded() -> CliError {
+    CliError::usage("there is no model to ask: no key is set, no Ollama answers, and there is no embedded model").help(
+        "set ANTHROPIC_API_KEY, OPENAI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull` \
+         (the worker homarus-local-model must stand beside homarus)",
+    )
+}
+
+/// All providers with their state, for `models list`.
+pub async fn providers(config: &Config, runtime: &Runtime) -> Vec<ProviderRow> {
+    let mut rows = Vec::new();
+    for known in &KNOWN {
+        let provider = known.kind.as_str();
+        let address = runtime.addresses.get(provider).cloned().unwrap_or_default();
+        let has_key = known.key.is_some_and(env::Variable::is_set);
+        let asked = has_key || known.address.is_set() || known.key.is_none();
+        let mut row =
+            ProviderRow { provider: provider.to_owned(), address, ready: false, note: None, models: Vec::new() };
+        if !asked {
+            row.note = known.key.map(|key| format!("{} is not set", key.name));
+        } else if known.key.is_none() && !runtime.models.is_up(provider).await {
+            row.note = Some("does not answer".to_owned());
+        } else {
+            match runtime.models.list(provider).await {
+                Ok(models) => {
+                    row.ready = true;
+                    row.models = models;
+                }
+                Err(error) => row.note = Some(error.to_string()),
+            }
+        }
+        rows.push(row);
+    }
+    let present = runtime.models.providers().contains(&LOCAL);
+    rows.push(ProviderRow {
+        provider: LOCAL.to_owned(),
+        address: "on this machine, without a server".to_owned(),
+        ready: present,
+        note: (!present).then(|| "weights or worker are missing".to_owned()),
+        models: if present { vec![config.models.local.name.clone()] } else { Vec::new() },
+    });
+    rows
+}
+
+/// Whether the price of a model is known, for budgets in USD.
+pub fn price_known(models: &dyn Models, model: &ModelRef) -> bool {
+    let info = models.info(model);
+    info.is_local || info.price.is_some()
+}
+

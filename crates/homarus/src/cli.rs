@@ -1,0 +1,137 @@
+//! The command line. Each command is a file in `commands/`, named after it.
+
+use clap::{Parser, Subcommand};
+
+use crate::{commands, env, exit::CliError};
+
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HOMARUS_COMMIT"), ")");
+
+const EXIT_CODES: &str = "Exit codes:
+  0 done · 1 failed · 2 wrong usage · 3 denied or out of budget · 4 waits for a person · 130 cancelled or interrupted";
+
+/// Runs AI agents you do not have to trust: gated, sandboxed, journalled.
+#[derive(Debug, Parser)]
+#[command(name = "homarus", version = VERSION, after_help = EXIT_CODES, after_long_help = format!("{EXIT_CODES}\n\n{}", env::help()))]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Do a job in a folder
+    Run(commands::run::Args),
+    /// See, check, continue and end runs
+    #[command(subcommand)]
+    Runs(Runs),
+    /// See, download and try models
+    #[command(subcommand)]
+    Models(Models),
+    /// See what this machine can enforce
+    #[command(subcommand)]
+    Sandbox(Sandbox),
+}
+
+#[derive(Debug, Subcommand)]
+enum Runs {
+    /// List runs, newest first
+    List(commands::runs_list::Args),
+    /// Show one run: status, cost, open question
+    Show(commands::runs_show::Args),
+    /// Print a run's journal
+    Log(commands::runs_log::Args),
+    /// Check that nobody changed the journal
+    Verify(commands::runs_verify::Args),
+    /// Go on with a run that was interrupted or waits
+    Resume(commands::runs_resume::Args),
+    /// Answer a run's open question
+    Approve(commands::runs_approve::Args),
+    /// Say what became of a call whose outcome is unknown
+    Resolve(commands::runs_resolve::Args),
+    /// End a run
+    Cancel(commands::runs_cancel::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Models {
+    /// List providers and embedded models
+    List(commands::models_list::Args),
+    /// Download the weights of an embedded model
+    Pull(commands::models_pull::Args),
+    /// Ask a model for one word
+    Test(commands::models_test::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Sandbox {
+    /// Try out what this machine can enforce
+    Probe(commands::sandbox_probe::Args),
+}
+
+impl Cli {
+    /// Runs the command; its exit code.
+    pub fn execute(self) -> Result<u8, CliError> {
+        match self.command {
+            Command::Run(args) => args.execute(),
+            Command::Runs(Runs::List(args)) => args.execute(),
+            Command::Runs(Runs::Show(args)) => args.execute(),
+            Command::Runs(Runs::Log(args)) => args.execute(),
+            Command::Runs(Runs::Verify(args)) => args.execute(),
+            Command::Runs(Runs::Resume(args)) => args.execute(),
+            Command::Runs(Runs::Approve(args)) => args.execute(),
+            Command::Runs(Runs::Resolve(args)) => args.execute(),
+            Command::Runs(Runs::Cancel(args)) => args.execute(),
+            Command::Models(Models::List(args)) => args.execute(),
+            Command::Models(Models::Pull(args)) => args.execute(),
+            Command::Models(Models::Test(args)) => args.execute(),
+            Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use homarus_api::OPERATIONS;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// `noun.verb` is `homarus noun verb`; starting a run has a short form of its own.
+    #[test]
+    fn every_operation_has_its_command_and_no_command_lacks_one() {
+        let root = Cli::command();
+        let mut commands: Vec<String> = root
+            .get_subcommands()
+            .flat_map(|noun| {
+                let verbs: Vec<_> = noun.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+                if verbs.is_empty() {
+                    vec![noun.get_name().to_owned()]
+                } else {
+                    verbs.into_iter().map(|verb| format!("{}.{verb}", noun.get_name())).collect()
+                }
+            })
+            .map(|name| if name == "run" { "runs.start".to_owned() } else { name })
+            .collect();
+        commands.sort();
+        let mut operations: Vec<String> = OPERATIONS.iter().map(|info| info.name.to_owned()).collect();
+        operations.sort();
+        assert_eq!(commands, operations);
+    }
+
+    #[test]
+    fn every_listing_has_json() {
+        for noun in Cli::command().get_subcommands() {
+            let verbs: Vec<_> = noun.get_subcommands().collect();
+            let all = if verbs.is_empty() { vec![noun] } else { verbs };
+            for command in all {
+                assert!(command.get_arguments().any(|arg| arg.get_id() == "json"), "{}", command.get_name());
+            }
+        }
+    }
+}

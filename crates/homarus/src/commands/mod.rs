@@ -1,0 +1,40 @@
+//! One command a file: its arguments, and what it does.
+
+pub mod models_list;
+pub mod models_pull;
+pub mod models_test;
+pub mod run;
+pub mod runs_approve;
+pub mod runs_cancel;
+pub mod runs_list;
+pub mod runs_log;
+pub mod runs_resolve;
+pub mod runs_resume;
+pub mod runs_show;
+pub mod runs_verify;
+pub mod sandbox_probe;
+
+use homarus_contract::ids::RunId;
+use homarus_contract::journal::Journal;
+
+use crate::exit::CliError;
+
+/// The run a person means: its id, a unique beginning of it, or `last`.
+pub fn find_run(journal: &dyn Journal, text: &str) -> Result<RunId, CliError> {
+    const LOOKED_AT_MAX: u32 = 10_000;
+    if text != "last"
+        && let Ok(run) = RunId::parse(text)
+        && journal.run(&run).is_ok()
+    {
+        return Ok(run);
+    }
+    let rows = journal.runs(LOOKED_AT_MAX)?;
+    let mut fits = rows.iter().filter(|row| text == "last" || row.run.as_str().starts_with(text)).map(|row| &row.run);
+    let help = "`homarus runs list` shows the runs there are";
+    match (fits.next(), fits.next()) {
+        (Some(run), _) if text == "last" => Ok(run.clone()),
+        (Some(run), None) => Ok(run.clone()),
+        (Some(_), Some(_)) => Err(CliError::usage(format!("more than one run begins with {text:?}")).help(help)),
+        (None, _) => Err(CliError::failed(format!("there is no run {text:?}")).help(help)),
+    }
+}

@@ -1,0 +1,226 @@
+//! `homarus run`
+
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+};
+
+use clap::ValueEnum;
+use homarus_contract::{
+    budget::Budget,
+    event::{Accepted, ApprovalsMode, Inbound, Profile},
+    ids::{Hash, RunId},
+    journal::Journal,
+    model::ModelRef,
+};
+
+use crate::{
+    approver::{Asking, TerminalApprover},
+    choose,
+    cli::VERSION,
+    config::{self, Config},
+    dirs::{self, Dirs},
+    exit::CliError,
+    wiring::{self, Runtime},
+};
+
+const PROMPT_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do; `-` reads it from standard input
+    prompt: String,
+    /// The model, as PROVIDER/MODEL; given more than once, the next is asked when one is down
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    model: Vec<ModelRef>,
+    /// The folder to work in
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+    /// What happens when a rule says ask (default: ask; without a terminal, deny)
+    #[arg(long, value_enum)]
+    approvals: Option<Approvals>,
+    #[command(flatten)]
+    answering: Answering,
+    /// Most the run may cost, in USD
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    budget_usd: Option<f64>,
+    /// Most model calls
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    steps_max: Option<u32>,
+    /// A file of rules that is looked at before the configured ones
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Print one JSON event a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who answers questions, shared with `runs resume`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Answering {
+    /// Where answers to questions come from
+    #[arg(long, value_enum, default_value_t = Source::Terminal)]
+    approvals_from: Source,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Approvals {
+    /// Ask a person
+    Ask,
+    /// Say no
+    Deny,
+    /// Say yes, and record that nobody was asked
+    Auto,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// The person at this terminal
+    Terminal,
+    /// `homarus runs approve`, from another process
+    Cli,
+}
+
+impl Answering {
+    fn can_answer(&self) -> bool {
+        self.approvals_from == Source::Cli || TerminalApprover::has_terminal()
+    }
+
+    pub fn approver(&self) -> TerminalApprover {
+        TerminalApprover::new(match self.approvals_from {
+            Source::Cli => Asking::OtherProcess,
+            Source::Terminal if TerminalApprover::has_terminal() => Asking::Terminal,
+            Source::Terminal => Asking::Nobody,
+        })
+    }
+}
+
+impl Args {
+    fn mode(&self) -> ApprovalsMode {
+        match self.approvals {
+            Some(Approvals::Ask) => ApprovalsMode::Ask,
+            Some(Approvals::Deny) => ApprovalsMode::Deny,
+            Some(Approvals::Auto) => ApprovalsMode::Auto,
+            None if self.answering.can_answer() => ApprovalsMode::Ask,
+            None => ApprovalsMode::Deny,
+        }
+    }
+
+    pub fn execute(self) -> Result<u8, CliError> {
+        let prompt = read_prompt(&self.prompt)?;
+        let dirs = Dirs::from_env()?;
+        let config = Config::load(&dirs)?;
+        let workspace = dirs::workspace(self.workspace.as_deref())?;
+        let profile = self.profile(&config)?;
+        let mut budget = config.budget();
+        if let Some(usd) = self.budget_usd {
+            budget.cost_max = Some(config::nano_usd(usd));
+        }
+        if let Some(steps) = self.steps_max {
+            budget.steps_max = steps;
+        }
+        wiring::block_on(async {
+            let observer = wiring::observer(self.json);
+            let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
+            runtime.settle_orphans().await?;
+            let choice = choose::models(&self.model, &config, &runtime).await?;
+            if !self.json {
+                eprintln!("model {} ({})", choice.names(), choice.why);
+            }
+            let request =
+                Request { source: "cli", prompt, workspace, profile, budget, models: choice.models, with_tools: true };
+            let (accepted, blobs) = accepted(request)?;
+            let run = accepted.run.clone();
+            let fence = runtime.store.accept(accepted, blobs).await?;
+            runtime.drive(run, fence, self.json).await
+        })?
+    }
+
+    fn profile(&self, config: &Config) -> Result<Profile, CliError> {
+        let own = match &self.policy {
+            None => None,
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                CliError::usage(format!("the policy {} cannot be read: {error}", path.display()))
+            })?),
+        };
+        wiring::profile(config, own, self.mode())
+    }
+}
+
+/// What a new run is made of.
+pub struct Request {
+    pub source: &'static str,
+    pub prompt: String,
+    pub workspace: PathBuf,
+    pub profile: Profile,
+    pub budget: Budget,
+    pub models: Vec<ModelRef>,
+    pub with_tools: bool,
+}
+
+/// The first event of a run, and the blobs it names.
+pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> {
+    let run = new_run_id()?;
+    let (definitions, orientation) = if request.with_tools {
+        let definitions = homarus_tools::all().iter().map(|tool| tool.definition()).collect();
+        (definitions, wiring::orientation(&request.workspace))
+    } else {
+        (Vec::new(), String::new())
+    };
+    let tools = serde_json::to_vec(&definitions).map_err(CliError::failed)?;
+    let system = homarus_agent::prompt::system().as_bytes().to_vec();
+    let orientation = orientation.into_bytes();
+    let accepted = Accepted {
+        inbound: Inbound { source: request.source.to_owned(), ext_id: run.to_string(), text: request.prompt },
+        run,
+        machine: "agent".to_owned(),
+        workspace: request.workspace,
+        models: request.models,
+        profile: request.profile,
+        budget: request.budget,
+        system: Hash::of(&system),
+        tools: Hash::of(&tools),
+        orientation: Hash::of(&orientation),
+        homarus_version: VERSION.to_owned(),
+    };
+    Ok((accepted, vec![system, tools, orientation]))
+}
+
+fn new_run_id() -> Result<RunId, CliError> {
+    let mut random = [0u8; 5];
+    getrandom::fill(&mut random).map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
+    Ok(RunId::generate(wiring::now_ms(), random))
+}
+
+fn read_prompt(given: &str) -> Result<String, CliError> {
+    let text = if given == "-" {
+        let mut text = String::new();
+        let stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            eprintln!("reading the prompt from the terminal; end it with Ctrl-D");
+        }
+        stdin
+            .lock()
+            .take(PROMPT_BYTES_MAX + 1)
+            .read_to_string(&mut text)
+            .map_err(|error| CliError::usage(format!("the prompt cannot be read from standard input: {error}")))?;
+        text
+    } else {
+        given.to_owned()
+    };
+    if text.len() as u64 > PROMPT_BYTES_MAX {
+        return Err(CliError::usage("the prompt is longer than 1 MiB").help("put it into a file of the workspace"));
+    }
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(CliError::usage("the prompt is empty").help("homarus run \"say what to do here\""));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_usd(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(usd) if usd > 0.0 && usd <= 1_000_000.0 => Ok(usd),
+        _ => Err("expected an amount in USD over 0, for example 0.50".to_owned()),
+    }
+}

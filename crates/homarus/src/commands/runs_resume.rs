@@ -1,0 +1,36 @@
+//! `homarus runs resume`
+
+use homarus_contract::journal::Journal;
+
+use super::{find_run, run::Answering};
+use crate::{
+    config::Config,
+    dirs::Dirs,
+    exit::CliError,
+    wiring::{self, Runtime},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A run's id, a unique beginning of it, or `last`
+    run: String,
+    #[command(flatten)]
+    answering: Answering,
+    /// Print one JSON event a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn execute(self) -> Result<u8, CliError> {
+        let dirs = Dirs::from_env()?;
+        let config = Config::load(&dirs)?;
+        wiring::block_on(async {
+            let observer = wiring::observer(self.json);
+            let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
+            let run = find_run(runtime.store.as_ref(), &self.run)?;
+            let fence = runtime.store.claim(run.clone()).await?;
+            runtime.drive(run, fence, self.json).await
+        })?
+    }
+}

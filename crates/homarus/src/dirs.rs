@@ -1,0 +1,66 @@
+//! Where things live: XDG folders, or all of them under `HOMARUS_HOME`.
+
+use std::path::{Path, PathBuf};
+
+use crate::{env, exit::CliError};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dirs {
+    /// Journal, layers, locks, keys.
+    pub state: PathBuf,
+    pub config: PathBuf,
+    /// Weights of embedded models.
+    pub models: PathBuf,
+}
+
+impl Dirs {
+    pub fn from_env() -> Result<Self, CliError> {
+        let models = env::MODELS_DIR.get_os().map(PathBuf::from);
+        if let Some(home) = env::HOME.get_os().map(PathBuf::from) {
+            let home = std::path::absolute(&home).map_err(|error| {
+                CliError::usage(format!("HOMARUS_HOME={} cannot be used: {error}", home.display()))
+            })?;
+            return Ok(Self {
+                state: home.join("state"),
+                config: home.join("config"),
+                models: models.unwrap_or_else(|| home.join("models")),
+            });
+        }
+        let find = |name, fallback| {
+            env::xdg(name, fallback).map(|folder| folder.join("homarus")).ok_or_else(|| {
+                CliError::usage("there is no home folder: HOME is not set")
+                    .help("set HOMARUS_HOME to the folder where Homarus shall keep everything")
+            })
+        };
+        Ok(Self {
+            state: find("XDG_STATE_HOME", ".local/state")?,
+            config: find("XDG_CONFIG_HOME", ".config")?,
+            models: match models {
+                Some(models) => models,
+                None => find("XDG_CACHE_HOME", ".cache")?.join("models"),
+            },
+        })
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        env::CONFIG.get_os().map_or_else(|| self.config.join("homarus.toml"), PathBuf::from)
+    }
+
+    /// Folders no sandbox may see.
+    pub fn hidden(&self) -> Vec<PathBuf> {
+        vec![self.state.clone(), self.config.clone()]
+    }
+}
+
+/// The workspace as given, made absolute and checked.
+pub fn workspace(given: Option<&Path>) -> Result<PathBuf, CliError> {
+    let path = given.unwrap_or_else(|| Path::new("."));
+    let real = path.canonicalize().map_err(|error| {
+        CliError::usage(format!("the workspace {} cannot be used: {error}", path.display()))
+            .help("name an existing folder with --workspace DIR")
+    })?;
+    if !real.is_dir() {
+        return Err(CliError::usage(format!("the workspace {} is not a folder", real.display())));
+    }
+    Ok(real)
+}

@@ -1,0 +1,79 @@
+//! Every environment variable Homarus reads, declared once.
+
+use std::{ffi::OsString, path::PathBuf};
+
+/// A variable and what it is for; `homarus --help` prints this list.
+pub struct Variable {
+    pub name: &'static str,
+    pub help: &'static str,
+}
+
+pub const HOME: Variable = Variable { name: "HOMARUS_HOME", help: "Folder for all state, configuration and weights" };
+pub const MODELS_DIR: Variable = Variable { name: "HOMARUS_MODELS_DIR", help: "Folder for the weights of embedded models" };
+pub const CONFIG: Variable = Variable { name: "HOMARUS_CONFIG", help: "Configuration file" };
+pub const ANTHROPIC_API_KEY: Variable = Variable { name: "ANTHROPIC_API_KEY", help: "Key for Anthropic" };
+pub const ANTHROPIC_BASE_URL: Variable = Variable { name: "ANTHROPIC_BASE_URL", help: "Address of Anthropic or a server like it" };
+pub const OPENAI_API_KEY: Variable = Variable { name: "OPENAI_API_KEY", help: "Key for OpenAI or a compatible server" };
+pub const OPENAI_BASE_URL: Variable = Variable {
+    name: "OPENAI_BASE_URL",
+    help: "Address of a server compatible with OpenAI (llama.cpp, vLLM, LM Studio, OpenRouter)",
+};
+pub const OLLAMA_HOST: Variable = Variable { name: "OLLAMA_HOST", help: "Address of Ollama (default 127.0.0.1:11434)" };
+pub const NO_COLOR: Variable = Variable { name: "NO_COLOR", help: "Set to anything: no colours" };
+
+pub const ALL: &[&Variable] = &[
+    &HOME,
+    &MODELS_DIR,
+    &CONFIG,
+    &ANTHROPIC_API_KEY,
+    &ANTHROPIC_BASE_URL,
+    &OPENAI_API_KEY,
+    &OPENAI_BASE_URL,
+    &OLLAMA_HOST,
+    &NO_COLOR,
+];
+
+impl Variable {
+    /// Its value, if it is set and not empty.
+    #[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+    pub fn get_os(&self) -> Option<OsString> {
+        std::env::var_os(self.name).filter(|value| !value.is_empty())
+    }
+
+    /// Its value as text; one that is not UTF-8 counts as not set.
+    pub fn get(&self) -> Option<String> {
+        self.get_os().and_then(|value| value.into_string().ok())
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.get_os().is_some()
+    }
+}
+
+/// A folder variable of the XDG base directory specification; relative paths are ignored, as it says.
+#[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+pub fn xdg(name: &str, fallback_in_home: &str) -> Option<PathBuf> {
+    let set = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set.or_else(|| home().map(|home| home.join(fallback_in_home)))
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+pub fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Who is at the keyboard, for the record of an approval.
+#[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+pub fn user() -> String {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
+}
+
+pub fn help() -> String {
+    let width = ALL.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
+    let lines: Vec<String> =
+        ALL.iter().map(|variable| format!("  {:width$}  {}", variable.name, variable.help)).collect();
+    format!("Environment:\n{}", lines.join("\n"))
+}

@@ -1,0 +1,77 @@
+//! Printing: JSON or text, and a reader that went away is no error.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::exit::CliError;
+
+/// Prints a response as one JSON document.
+pub fn json(response: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(response).map_err(CliError::failed)?;
+    line(&text)
+}
+
+/// Prints a line. `homarus ... | head` ends us quietly.
+pub fn line(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::failed(format!("the output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nano-USD as USD, without needless zeros: `0`, `0.0123`.
+pub fn usd(nano: u64) -> String {
+    let text = format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A count with commas.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A duration for people: `85 ms`, `4.2 s`, `3 min 20 s`.
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
+/// Milliseconds since 1970 as UTC: `2026-11-21 04:05:06`.
+pub fn time(at_ms: u64) -> String {
+    i64::try_from(at_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| "?".to_owned(), |timestamp| timestamp.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(usd(0), "0");
+        assert_eq!(usd(12_300_000), "0.0123");
+        assert_eq!(usd(2_000_000_000), "2");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(999), "999");
+        assert_eq!(duration(4_250), "4.2 s");
+        assert_eq!(time(0), "1970-01-01 00:00:00");
+        assert_eq!(time(1_709_210_096_000), "2024-02-29 12:34:56");
+    }
+}

@@ -1,0 +1,199 @@
+//! A run as a person follows it: the model's words on standard output, everything else on standard error.
+
+use std::{
+    io::{self, Write},
+    sync::Mutex,
+};
+
+use homarus_contract::{
+    event::{ActResult, Event},
+    ids::RunId,
+    message::Block,
+    sandbox::{Exit, OutputChunk},
+    text::{neutralise, one_line},
+};
+use homarus_driver::ports::{Live, Observer};
+
+use super::{style::Style, utf8::Utf8Stream};
+use crate::put;
+
+/// Live output of one call beyond this is not shown; the journal has all of it.
+const OUTPUT_LINES_MAX: u32 = 40;
+const ARGUMENTS_CHARS_MAX: usize = 160;
+
+pub struct Human {
+    style: Style,
+    screen: Mutex<Screen>,
+}
+
+#[derive(Default)]
+struct Screen {
+    stdout: Utf8Stream,
+    stderr: Utf8Stream,
+    /// Text was printed and its line not ended.
+    in_text: bool,
+    /// The same for a call's live output.
+    in_output: bool,
+    output_lines: u32,
+}
+
+impl Human {
+    pub fn new() -> Self {
+        Self { style: Style::for_stderr(), screen: Mutex::new(Screen::default()) }
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Screen, Style)) {
+        if let Ok(mut screen) = self.screen.lock() {
+            act(&mut screen, self.style);
+        }
+    }
+}
+
+impl Observer for Human {
+    fn event(&self, _run: &RunId, _seq: u64, _at_ms: u64, event: &Event) {
+        self.with(|screen, style| screen.event(event, style));
+    }
+
+    fn live(&self, _run: &RunId, _seq: u64, _offset: u64, live: &Live) {
+        self.with(|screen, style| match live {
+            Live::Text { text } => screen.text(text),
+            Live::CallStarted { .. } | Live::CallDelta { .. } => {}
+            Live::Output { chunk, .. } => screen.output(chunk, style),
+            Live::Pause { model, ms } => {
+                screen.note(&style.yellow(&format!("… {model}: trying again in {}", put::duration(*ms))));
+            }
+        });
+    }
+}
+
+impl Screen {
+    fn event(&mut self, event: &Event, style: Style) {
+        match event {
+            Event::BlockDone { block: Block::ToolCall(call), .. } => {
+                let arguments = plain_arguments(&call.arguments);
+                self.note(&format!("{} {}", style.bold(&format!("▸ {}", one_line(&call.name, 64))), arguments));
+                self.output_lines = 0;
+            }
+            Event::ActResult(result) => self.result(result, style),
+            Event::Denied { reason, .. } => self.note(&style.red(&format!("  ✗ denied: {}", one_line(reason, 300)))),
+            Event::Discarded { reason, .. } => {
+                self.note(&style.red(&format!("  ✗ thrown away: {}", one_line(reason, 300))));
+            }
+            Event::Merged { report, .. } => {
+                for conflict in &report.conflicts {
+                    let path = one_line(&conflict.path, 200);
+                    let kept = one_line(&conflict.kept_at, 300);
+                    self.note(&style.yellow(&format!("  ! {path} was changed meanwhile; the agent's version is in {kept}")));
+                }
+                if !report.merged.is_empty() {
+                    let paths: Vec<String> = report.merged.iter().take(8).map(|path| one_line(path, 80)).collect();
+                    let more = report.merged.len().saturating_sub(8);
+                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                    self.note(&style.green(&format!("  ✓ applied {}{more}", paths.join(", "))));
+                }
+            }
+            Event::ApprovalDecided { approval, .. } => {
+                let (mark, word) = if approval.granted { ("✓", "approved") } else { ("✗", "refused") };
+                self.note(&style.yellow(&format!("  {mark} {word} by {}", one_line(&approval.who, 80))));
+            }
+            Event::ModelFailed { model, message, .. } => {
+                self.note(&style.yellow(&format!("! {model}: {}", one_line(message, 400))));
+            }
+            Event::Nudged { text, .. } => self.note(&style.dim(&format!("» {}", one_line(text, 200)))),
+            Event::BoundHit { bound, limit } => {
+                self.note(&style.yellow(&format!("! the limit on {bound} ({limit}) was reached")));
+            }
+            Event::TakenOver { .. } => self.note(&style.dim("taken over from a driver that is gone")),
+            Event::OutcomeUnknown { call } => {
+                self.note(&style.red(&format!("! call {call} was cut off: nobody knows whether it happened")));
+            }
+            Event::ModelResult { .. } => self.end_lines(),
+            _ => {}
+        }
+    }
+
+    fn result(&mut self, result: &ActResult, style: Style) {
+        let exit = match result.exit {
+            None if result.is_error => "failed".to_owned(),
+            None => "done".to_owned(),
+            Some(Exit::Code { code }) => format!("exit {code}"),
+            Some(Exit::Signal { signal }) => format!("ended by signal {signal}"),
+            Some(Exit::TimedOut { wall_ms }) => format!("ended after {}: out of time", put::duration(wall_ms)),
+            Some(Exit::OutputLimit { bytes }) => format!("ended: more than {} bytes of output", put::count(bytes)),
+            Some(Exit::Cancelled) => "cancelled".to_owned(),
+        };
+        let line = format!("  {exit} · {}", put::duration(result.wall_ms));
+        self.note(&if result.is_error { style.red(&line) } else { style.dim(&line) });
+    }
+
+    fn text(&mut self, text: &str) {
+        self.end_output();
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(neutralise(text).as_bytes()).and_then(|()| out.flush());
+        self.in_text = !text.ends_with('\n');
+    }
+
+    fn output(&mut self, chunk: &OutputChunk, style: Style) {
+        let text = match chunk {
+            OutputChunk::Stdout(bytes) => self.stdout.push(bytes),
+            OutputChunk::Stderr(bytes) => self.stderr.push(bytes),
+        };
+        if self.in_text {
+            self.end_lines();
+        }
+        let mut err = io::stderr().lock();
+        for piece in text.split_inclusive('\n') {
+            if !self.in_output {
+                self.output_lines += 1;
+                if self.output_lines == OUTPUT_LINES_MAX + 1 {
+                    let _ = writeln!(err, "{}", style.dim("  │ … (the rest is in `homarus runs log`)"));
+                }
+            }
+            if self.output_lines > OUTPUT_LINES_MAX {
+                return;
+            }
+            let lead = if self.in_output { "" } else { "  │ " };
+            let shown = neutralise(piece.trim_end_matches('\n'));
+            let end = if piece.ends_with('\n') { "\n" } else { "" };
+            let _ = write!(err, "{}{end}", style.dim(&format!("{lead}{shown}")));
+            self.in_output = end.is_empty();
+        }
+        let _ = err.flush();
+    }
+
+    fn note(&mut self, line: &str) {
+        self.end_lines();
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    fn end_lines(&mut self) {
+        if self.in_text {
+            let _ = put::line("");
+            self.in_text = false;
+        }
+        self.end_output();
+    }
+
+    fn end_output(&mut self) {
+        if self.in_output {
+            let _ = writeln!(io::stderr());
+            self.in_output = false;
+        }
+    }
+}
+
+/// Arguments without the JSON around them: `path: a.txt, content: …`.
+pub fn plain_arguments(json: &str) -> String {
+    let Ok(serde_json::Value::Object(object)) = serde_json::from_str(json) else {
+        return one_line(json, ARGUMENTS_CHARS_MAX);
+    };
+    let parts: Vec<String> = object
+        .iter()
+        .map(|(key, value)| match value {
+            serde_json::Value::String(text) if object.len() == 1 => one_line(text, ARGUMENTS_CHARS_MAX),
+            serde_json::Value::String(text) => format!("{key}: {}", one_line(text, 60)),
+            other => format!("{key}: {}", one_line(&other.to_string(), 60)),
+        })
+        .collect();
+    one_line(&parts.join(", "), ARGUMENTS_CHARS_MAX)
+}

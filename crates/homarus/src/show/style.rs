@@ -1,0 +1,60 @@
+//! Colours, where they are wanted.
+
+use std::io::IsTerminal;
+
+use crate::env;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    enabled: bool,
+}
+
+impl Style {
+    /// Colours if standard error is a terminal and `NO_COLOR` is not set.
+    pub fn for_stderr() -> Self {
+        Self { enabled: std::io::stderr().is_terminal() && !env::NO_COLOR.is_set() }
+    }
+
+    /// Colours if standard output is a terminal and `NO_COLOR` is not set.
+    pub fn for_stdout() -> Self {
+        Self { enabled: std::io::stdout().is_terminal() && !env::NO_COLOR.is_set() }
+    }
+
+    pub fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub fn red(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub fn yellow(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.enabled { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// A diff with its added and removed lines coloured. The text must be neutralised already.
+    pub fn diff(self, text: &str) -> String {
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| match line.as_bytes().first() {
+                Some(b'+') => self.green(line),
+                Some(b'-') => self.red(line),
+                Some(b'@') => self.dim(line),
+                _ => line.to_owned(),
+            })
+            .collect();
+        lines.join("\n")
+    }
+}

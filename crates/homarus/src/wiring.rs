@@ -1,0 +1,352 @@
+//! Where the rooms are put together: the only place that knows them all.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use homarus_agent::Agent;
+use homarus_api::{
+    runs::Ended as EndedResponse,
+    sandbox::{ProbeCheck, ProbeResponse},
+};
+use homarus_contract::{
+    action::Tier,
+    event::{ApprovalsMode, Event, Profile, WaitingOn},
+    gate::Gate,
+    ids::RunId,
+    journal::{Fence, Journal, JournalError, RunStatus},
+    model::ModelRef,
+};
+use homarus_driver::{Control, Driver, Ended, Stop, ports::Observer};
+use homarus_guard::Guard;
+use homarus_models::{Registry, prices::Prices};
+use homarus_sandbox::L1;
+use homarus_store::Store;
+
+use crate::{
+    approver::TerminalApprover,
+    choose,
+    config::Config,
+    dirs::Dirs,
+    exit::{self, CliError},
+    put,
+    show::{human::Human, json::JsonLines, style::Style},
+};
+
+/// Orphans that one command settles in passing.
+const ORPHANS_MAX: usize = 100;
+
+/// Everything a command needs to drive runs.
+pub struct Runtime {
+    pub store: Arc<Store>,
+    pub models: Arc<Registry>,
+    pub driver: Driver<Agent, Arc<Guard>, Arc<Store>>,
+    /// Provider → address, for listings.
+    pub addresses: BTreeMap<String, String>,
+    guard: Arc<Guard>,
+}
+
+impl Runtime {
+    pub fn build(
+        dirs: &Dirs,
+        config: &Config,
+        observer: Arc<dyn Observer>,
+        approver: TerminalApprover,
+    ) -> Result<Self, CliError> {
+        let store = Store::open(homarus_store::Options::new(&dirs.state))?;
+        let sandbox = Arc::new(sandbox(dirs, config, Some(&store))?);
+        let (options, vault) = choose::options(dirs, config)?;
+        let addresses =
+            options.providers.iter().map(|provider| (provider.id.clone(), provider.base_url.clone())).collect();
+        let prices = prices(config)?;
+        let models = Arc::new(Registry::new(options, Arc::new(vault), sandbox.clone(), prices));
+        let priced = models.clone();
+        let guard = Arc::new(Guard::new("rules", move |model: &ModelRef| choose::price_known(priced.as_ref(), model)));
+        let driver = Driver::new(homarus_driver::Options {
+            machine: Agent,
+            gate: Gate::new(guard.clone(), store.clone()),
+            journal: store.clone(),
+            models: models.clone(),
+            tools: homarus_tools::all(),
+            sandbox,
+            observer,
+            approver: Arc::new(approver),
+            limits: config.limits(),
+            clock: Arc::new(now_ms),
+            approval_ms: config.approvals.expire_s.saturating_mul(1000),
+            output_tokens_max: config.models.output_tokens_max,
+        });
+        Ok(Self { store, models, driver, addresses, guard })
+    }
+
+    /// Tells the guard what a run may do, as its first event says.
+    pub fn register(&self, run: &RunId) -> Result<(), CliError> {
+        let first = self.store.read(&run.stream(), 0, 1)?;
+        let Some(Event::Accepted(accepted)) = first.first().map(|record| &record.event) else {
+            return Err(CliError::failed(format!("run {run} has no first event")));
+        };
+        self.guard
+            .register(run, &accepted.profile, &accepted.budget)
+            .map_err(|error| CliError::usage(format!("the policy of run {run} is not valid: {error}")))
+    }
+
+    /// Brings runs of dead drivers to rest: nothing of them stays half done. They are not gone on
+    /// with, because that could cost money nobody asked to spend now.
+    pub async fn settle_orphans(&self) -> Result<(), CliError> {
+        for run in self.store.orphans()?.into_iter().take(ORPHANS_MAX) {
+            let fence = match self.store.claim(run.clone()).await {
+                Ok(fence) => fence,
+                // Another process was faster.
+                Err(JournalError::Busy(_) | JournalError::AlreadyFinished(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.register(&run)?;
+            self.driver.settle(fence, &Control::default()).await?;
+            eprintln!("run {run} was interrupted earlier; go on with: homarus runs resume {run}");
+        }
+        Ok(())
+    }
+
+    /// Drives a run until it rests, tells how it ended, and gives the exit code.
+    pub async fn drive(&self, run: RunId, fence: Fence, json: bool) -> Result<u8, CliError> {
+        self.register(&run)?;
+        let control = Control::default();
+        let watcher = tokio::spawn(watch_signals(control.clone()));
+        let ended = self.driver.drive(fence, &control).await;
+        watcher.abort();
+        let response = self.response(run, ended?)?;
+        if json {
+            put::line(&serde_json::to_string(&end_line(&self.store, &response)?).map_err(CliError::failed)?)?;
+        } else {
+            tell_end(&self.store, &response)?;
+        }
+        Ok(response.exit_code)
+    }
+
+    fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
+        let row = self.store.run(&run)?;
+        let (status, summary, next) = match ended {
+            Ended::Finished { status, summary } => (exit::status_of(status), summary, None),
+            Ended::Paused => {
+                let next = format!("homarus runs resume {run}");
+                (RunStatus::Paused, "Interrupted.".to_owned(), Some(next))
+            }
+            Ended::Waiting(WaitingOn::Resolution { call }) => (
+                RunStatus::Waiting,
+                format!("Nobody knows whether call {call} happened."),
+                Some(format!("homarus runs resolve {run} done|failed|repeat")),
+            ),
+            Ended::Waiting(WaitingOn::Approval { call }) => (
+                RunStatus::Waiting,
+                format!("Call {call} waits for approval."),
+                Some(format!("homarus runs show {run}, then homarus runs approve {run}, then homarus runs resume {run}")),
+            ),
+            Ended::Waiting(WaitingOn::Resume) => {
+                (RunStatus::Paused, "Interrupted.".to_owned(), Some(format!("homarus runs resume {run}")))
+            }
+        };
+        Ok(EndedResponse {
+            exit_code: exit::code_of(status),
+            cost_usd: row.cost_known.then(|| put::usd(row.budget.used.cost)),
+            used: row.budget.used,
+            run_id: run,
+            status,
+            summary,
+            next,
+        })
+    }
+}
+
+/// The last line of `--json`.
+#[derive(serde::Serialize)]
+struct EndLine<'a> {
+    seq: u64,
+    kind: &'static str,
+    #[serde(flatten)]
+    ended: &'a EndedResponse,
+}
+
+fn end_line<'a>(store: &Store, ended: &'a EndedResponse) -> Result<EndLine<'a>, CliError> {
+    Ok(EndLine { seq: store.run(&ended.run_id)?.events, kind: "run_ended", ended })
+}
+
+fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
+    let style = Style::for_stderr();
+    let detail = crate::commands::runs_show::detail(store, &ended.run_id)?;
+    if ended.status != RunStatus::Completed {
+        eprintln!("{}", homarus_contract::text::one_line(&ended.summary, 600));
+    }
+    let word = ended.status.as_str();
+    let word = if ended.status == RunStatus::Completed { style.green(word) } else { style.red(word) };
+    let cost = ended.cost_usd.as_ref().map_or_else(|| "cost unknown".to_owned(), |usd| format!("${usd}"));
+    eprintln!(
+        "\n{word} · {} steps · {} calls · {} tokens in, {} cached, {} out · {cost} · {} · run {}",
+        detail.steps,
+        detail.calls,
+        put::count(detail.input_tokens),
+        put::count(detail.cached_tokens),
+        put::count(detail.output_tokens),
+        put::duration(detail.wall_ms),
+        ended.run_id
+    );
+    if let Some(next) = &ended.next {
+        eprintln!("next: {next}");
+    }
+    Ok(())
+}
+
+/// The first Ctrl-C (or SIGTERM) finishes the journal and leaves a run that resumes; the second
+/// ends the process as a kill would, which the journal survives too.
+async fn watch_signals(control: Control) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stopping {
+            leave_now();
+        }
+        stopping = true;
+        eprintln!("\nstopping; once more to leave at once");
+        control.stop(Stop::Pause);
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the user asked twice; the journal needs no farewell")]
+fn leave_now() -> ! {
+    std::process::exit(i32::from(exit::CANCELLED))
+}
+
+pub fn observer(json: bool) -> Arc<dyn Observer> {
+    if json { Arc::new(JsonLines::default()) } else { Arc::new(Human::new()) }
+}
+
+/// The store, to change something; made if there is none yet.
+pub fn open() -> Result<Arc<Store>, CliError> {
+    Ok(Store::open(homarus_store::Options::new(Dirs::from_env()?.state))?)
+}
+
+/// The journal, to read; `None` if there is none yet.
+pub fn open_read_only() -> Result<Option<Arc<Store>>, CliError> {
+    match Store::open_read_only(homarus_store::Options::new(Dirs::from_env()?.state)) {
+        Ok(store) => Ok(Some(store)),
+        Err(homarus_store::StoreError::NoJournal(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub fn read_journal() -> Result<Arc<Store>, CliError> {
+    open_read_only()?.ok_or_else(|| {
+        CliError::failed("there are no runs yet").help("start one with: homarus run \"PROMPT\"")
+    })
+}
+
+/// What a run may do: the rules of its own first, then the configured or built-in ones.
+pub fn profile(config: &Config, own: Option<String>, approvals: ApprovalsMode) -> Result<Profile, CliError> {
+    let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("the policy is not valid: {error}"));
+    let base = config.policy.rules()?.unwrap_or_else(|| homarus_policy::DEFAULT_POLICY.to_owned());
+    let rules = match own {
+        None => base,
+        Some(own) => stack(&own, &base).map_err(|error| wrong(&error))?,
+    };
+    homarus_policy::Policy::parse("policy", &rules).map_err(|error| wrong(&error))?;
+    Ok(Profile { grants: config.policy.grants.clone(), rules, approvals, tier: Tier::Internal })
+}
+
+/// One policy of two: the rules of `own` are tried before those of `base`, and its default counts.
+fn stack(own: &str, base: &str) -> Result<String, toml::de::Error> {
+    let (own, mut all): (toml::Table, toml::Table) = (own.parse()?, base.parse()?);
+    for (key, value) in own {
+        match (all.get_mut(&key), value) {
+            (Some(toml::Value::Array(rules)), toml::Value::Array(mut first)) => {
+                first.append(rules);
+                *rules = first;
+            }
+            (_, value) => {
+                all.insert(key, value);
+            }
+        }
+    }
+    Ok(all.to_string())
+}
+
+/// What the workspace looks like, for the first message. Names and sizes only; nothing is opened.
+pub fn orientation(workspace: &Path) -> String {
+    let name = workspace.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
+    let listing = homarus_tools::listing(workspace);
+    homarus_agent::prompt::orientation(&name, &listing)
+}
+
+pub fn probe() -> Result<ProbeResponse, CliError> {
+    let dirs = Dirs::from_env()?;
+    let config = Config::load(&dirs)?;
+    let report = L1::probe(&sandbox_options(&dirs, &config, None)?);
+    Ok(ProbeResponse {
+        backend: "l1".to_owned(),
+        ok: report.is_ok(),
+        checks: report
+            .checks
+            .into_iter()
+            .map(|check| ProbeCheck { id: check.id, ok: check.ok, detail: check.detail, fix: check.fix })
+            .collect(),
+    })
+}
+
+fn sandbox(dirs: &Dirs, config: &Config, store: Option<&Arc<Store>>) -> Result<L1, CliError> {
+    Ok(L1::new(sandbox_options(dirs, config, store)?))
+}
+
+fn sandbox_options(
+    dirs: &Dirs,
+    config: &Config,
+    store: Option<&Arc<Store>>,
+) -> Result<homarus_sandbox::Options, CliError> {
+    let lock = match store.and_then(|store| store.driver_lock()) {
+        None => None,
+        Some(file) => {
+            let file = file.try_clone().map_err(|error| CliError::failed(format!("the driver lock: {error}")))?;
+            Some(Arc::new(file))
+        }
+    };
+    let mut options = homarus_sandbox::Options::new(&dirs.state);
+    options.driver_lock = lock;
+    options.hidden = dirs.hidden();
+    options.readable.clone_from(&config.sandbox.readable);
+    Ok(options)
+}
+
+fn prices(config: &Config) -> Result<Prices, CliError> {
+    let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("the price file is not valid: {error}"));
+    let mut prices = Prices::built_in().map_err(|error| wrong(&error))?;
+    if let Some(text) = config.prices.read()? {
+        prices.merge(&text).map_err(|error| wrong(&error))?;
+    }
+    Ok(prices)
+}
+
+/// Runs a future on a small runtime of its own.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("the runtime cannot start: {error}")))?;
+    let output = runtime.block_on(future);
+    // A thread that still reads the terminal must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    Ok(output)
+}
+
+/// Milliseconds since 1970, by the wall clock.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

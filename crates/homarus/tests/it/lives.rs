@@ -1,0 +1,427 @@
+//! A run that lives several lives: each life is a driver of its own, ended by a kill at an exact
+//! commit, and the next one takes over. Journal, gate, guard, tools and sandbox are the real ones;
+//! only the model is scripted.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use futures_util::{StreamExt, stream};
+use homarus_agent::Agent;
+use homarus_contract::{
+    BoxFuture, BoxStream,
+    action::{Action, EffectClass, Plan, Resource, Tier},
+    budget::Budget,
+    event::{Accepted, ApprovalsMode, Event, Inbound, Profile, Record, Resolution},
+    gate::{Approval, Gate, Ledger, Permit},
+    ids::{CallId, Hash, RunId, StreamId},
+    journal::{Append, Fence, Journal, JournalError, RunRow},
+    message::{Message, StopReason, ToolDefinition, Usage},
+    model::{ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price, ProviderBlock},
+    sandbox::{LayerDiff, LayerId, Limits, OutputSink},
+    tool::{Tool, ToolContext, ToolError, ToolOutput},
+};
+use homarus_driver::{
+    Control, Driver, Ended, Options,
+    ports::{Approver, Decision, Live, Observer, Question},
+};
+use homarus_guard::Guard;
+use homarus_sandbox::L1;
+use homarus_store::Store;
+use tokio::sync::Notify;
+
+/// What an outside world saw: effects by idempotency key or by call, and questions to the model.
+#[derive(Default)]
+pub struct Outside {
+    pub unkeyed: AtomicU32,
+    pub keyed: Mutex<BTreeMap<String, u32>>,
+    /// How often the model was asked, by the number of answers it had given before.
+    pub asked: Mutex<BTreeMap<usize, u32>>,
+}
+
+pub struct World {
+    pub state: PathBuf,
+    pub workspace: PathBuf,
+    pub outside: Arc<Outside>,
+    answers: Vec<Vec<ProviderBlock>>,
+    rules: String,
+    granted: bool,
+    _folder: tempfile::TempDir,
+}
+
+/// How a life ended.
+pub enum Death {
+    /// The run came to rest by itself.
+    Rested(Ended),
+    Killed,
+}
+
+impl World {
+    pub fn new(answers: Vec<Vec<ProviderBlock>>, rules: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path().join("workspace");
+        std::fs::create_dir(&workspace).unwrap();
+        std::fs::write(workspace.join("seed.txt"), "seed\n").unwrap();
+        Self {
+            state: folder.path().join("state"),
+            workspace: workspace.canonicalize().unwrap(),
+            outside: Arc::new(Outside::default()),
+            answers,
+            rules: rules.to_owned(),
+            granted: true,
+            _folder: folder,
+        }
+    }
+
+    /// The person at the keyboard says no to everything.
+    pub fn refusing(mut self) -> Self {
+        self.granted = false;
+        self
+    }
+
+    /// One life: starts the run (or takes it over) and drives it until it rests or `kill_after`
+    /// commits were made. Everything of this life is gone when it returns.
+    pub fn live(&self, run: &RunId, kill_after: Option<u32>) -> Death {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        // Dropping the runtime waits for blocking work that a kill would have ended half way.
+        runtime.block_on(self.life(run, kill_after))
+    }
+
+    /// Lives until the run rests without being killed.
+    pub fn live_to_the_end(&self, run: &RunId) -> Ended {
+        match self.live(run, None) {
+            Death::Rested(ended) => ended,
+            Death::Killed => unreachable!("nobody kills this life"),
+        }
+    }
+
+    pub fn records(&self, run: &RunId) -> Vec<Record> {
+        self.store().read(&run.stream(), 0, 10_000).unwrap()
+    }
+
+    pub fn store(&self) -> Arc<Store> {
+        Store::open_read_only(homarus_store::Options::new(&self.state)).unwrap()
+    }
+
+    pub fn file(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.workspace.join(path)).ok()
+    }
+
+    /// Decides an unknown outcome, as `runs resolve` does.
+    pub fn resolve(&self, run: &RunId, decision: Resolution) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = Store::open(homarus_store::Options::new(&self.state)).unwrap();
+            let call = self
+                .records(run)
+                .iter()
+                .rev()
+                .find_map(|record| match &record.event {
+                    Event::OutcomeUnknown { call } => Some(call.clone()),
+                    _ => None,
+                })
+                .expect("an unknown outcome");
+            let mut append = Append::new(store.claim(run.clone()).await.unwrap());
+            append.push(Event::Resolved { call, decision, who: "test".to_owned() });
+            let fence = Journal::append(store.as_ref(), append).await.unwrap();
+            store.release(fence).await.unwrap();
+        });
+    }
+
+    async fn life(&self, run: &RunId, kill_after: Option<u32>) -> Death {
+        let store = Store::open(homarus_store::Options::new(&self.state)).unwrap();
+        let journal = Arc::new(Mortal { inner: store.clone(), left: Mutex::new(kill_after), dead: Notify::new() });
+        let fence = match store.run(run) {
+            Ok(_) => Ok(store.claim(run.clone()).await.expect("the owner is dead")),
+            Err(_) => self.accept(journal.as_ref(), run).await,
+        };
+        let Ok(fence) = fence else { return Death::Killed };
+        let driver = self.driver(&store, journal.clone(), run);
+        tokio::select! {
+            biased;
+            () = journal.dead.notified() => Death::Killed,
+            ended = async { driver.drive(fence, &Control::default()).await } => Death::Rested(ended.expect("drives")),
+        }
+    }
+
+    async fn accept(&self, journal: &Mortal, run: &RunId) -> Result<Fence, ()> {
+        let definitions: Vec<ToolDefinition> = self.tools().iter().map(|tool| tool.definition()).collect();
+        let tools = serde_json::to_vec(&definitions).unwrap();
+        let (system, orientation) = (b"system".to_vec(), Vec::new());
+        let accepted = Accepted {
+            run: run.clone(),
+            inbound: Inbound { source: "test".to_owned(), ext_id: "1".to_owned(), text: "do it".to_owned() },
+            machine: "agent".to_owned(),
+            workspace: self.workspace.clone(),
+            models: vec!["test/scripted".parse().unwrap()],
+            profile: self.profile(),
+            budget: Budget { steps_max: 40, ..Budget::default() },
+            system: Hash::of(&system),
+            tools: Hash::of(&tools),
+            orientation: Hash::of(&orientation),
+            homarus_version: "test".to_owned(),
+        };
+        let fence = journal.accept(accepted, vec![system, tools, orientation]);
+        tokio::select! {
+            biased;
+            () = journal.dead.notified() => Err(()),
+            fence = fence => Ok(fence.expect("accepted")),
+        }
+    }
+
+    fn profile(&self) -> Profile {
+        let grants = ["file:read:./**", "file:write:./**", "shell:run", "net:connect:*"];
+        Profile {
+            grants: grants.into_iter().map(str::to_owned).collect(),
+            rules: self.rules.clone(),
+            approvals: ApprovalsMode::Ask,
+            tier: Tier::Internal,
+        }
+    }
+
+    fn tools(&self) -> Vec<Arc<dyn Tool>> {
+        let mut tools = homarus_tools::all();
+        for class in [EffectClass::Unkeyed, EffectClass::Keyed] {
+            tools.push(Arc::new(Effect { class, outside: self.outside.clone() }));
+        }
+        tools
+    }
+
+    fn driver(&self, store: &Arc<Store>, journal: Arc<Mortal>, run: &RunId) -> Driver<Agent, Arc<Guard>, Arc<Mortal>> {
+        let guard = Arc::new(Guard::new("test", |_: &ModelRef| true));
+        guard.register(run, &self.profile(), &Budget::default()).expect("the rules are valid");
+        let mut options = homarus_sandbox::Options::new(&self.state);
+        options.driver_lock = store.driver_lock().map(|file| Arc::new(file.try_clone().unwrap()));
+        options.hidden = vec![self.state.clone()];
+        options.exe = PathBuf::from(env!("CARGO_BIN_EXE_homarus"));
+        Driver::new(Options {
+            machine: Agent,
+            gate: Gate::new(guard, journal.clone()),
+            journal,
+            models: Arc::new(Scripted { answers: self.answers.clone(), outside: self.outside.clone() }),
+            tools: self.tools(),
+            sandbox: Arc::new(L1::new(options)),
+            observer: Arc::new(Silent),
+            approver: Arc::new(Person { granted: self.granted }),
+            limits: Limits::default(),
+            clock: Arc::new(|| 1_000_000),
+            approval_ms: 600_000,
+            output_tokens_max: 1_000,
+        })
+    }
+}
+
+pub fn text(text: &str) -> ProviderBlock {
+    ProviderBlock::Text(text.to_owned())
+}
+
+pub fn call(name: &str, arguments: &str) -> ProviderBlock {
+    ProviderBlock::ToolCall { provider_id: "p1".to_owned(), name: name.to_owned(), arguments: arguments.to_owned() }
+}
+
+pub fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// A journal whose driver dies right after its n-th commit: the commit is durable, and nothing
+/// that waited for it ever hears of it.
+struct Mortal {
+    inner: Arc<Store>,
+    left: Mutex<Option<u32>>,
+    dead: Notify,
+}
+
+impl Mortal {
+    async fn survive(&self) {
+        let dies = {
+            let mut left = self.left.lock().unwrap();
+            match left.as_mut() {
+                None => false,
+                Some(left) => {
+                    *left = left.saturating_sub(1);
+                    *left == 0
+                }
+            }
+        };
+        if dies {
+            self.dead.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Ledger for Mortal {
+    fn commit(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        Journal::append(self, append)
+    }
+}
+
+impl Journal for Mortal {
+    fn accept(&self, accepted: Accepted, blobs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        Box::pin(async move {
+            let fence = self.inner.accept(accepted, blobs).await?;
+            self.survive().await;
+            Ok(fence)
+        })
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        Box::pin(async move {
+            let fence = Journal::append(self.inner.as_ref(), append).await?;
+            self.survive().await;
+            Ok(fence)
+        })
+    }
+
+    fn claim(&self, run: RunId) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        self.inner.claim(run)
+    }
+
+    fn release(&self, fence: Fence) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.inner.release(fence)
+    }
+
+    fn read(&self, stream: &StreamId, after: u64, limit: u32) -> Result<Vec<Record>, JournalError> {
+        self.inner.read(stream, after, limit)
+    }
+
+    fn blob(&self, hash: &Hash) -> Result<Vec<u8>, JournalError> {
+        self.inner.blob(hash)
+    }
+
+    fn run(&self, run: &RunId) -> Result<RunRow, JournalError> {
+        self.inner.run(run)
+    }
+
+    fn runs(&self, limit: u32) -> Result<Vec<RunRow>, JournalError> {
+        self.inner.runs(limit)
+    }
+
+    fn budget(
+        &self,
+        run: &RunId,
+    ) -> Result<(Budget, homarus_contract::budget::BudgetState), JournalError> {
+        self.inner.budget(run)
+    }
+
+    fn orphans(&self) -> Result<Vec<RunId>, JournalError> {
+        self.inner.orphans()
+    }
+
+    fn request_cancel(&self, run: RunId) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.inner.request_cancel(run)
+    }
+
+    fn cancel_requested(&self, run: &RunId) -> Result<bool, JournalError> {
+        self.inner.cancel_requested(run)
+    }
+
+    fn leave_answer(&self, run: RunId, call: CallId, approval: Approval) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.inner.leave_answer(run, call, approval)
+    }
+
+    fn answer(&self, run: &RunId, call: &CallId) -> Result<Option<Approval>, JournalError> {
+        self.inner.answer(run, call)
+    }
+}
+
+/// A model whose n-th answer is written down; it counts how often it was asked for each.
+struct Scripted {
+    answers: Vec<Vec<ProviderBlock>>,
+    outside: Arc<Outside>,
+}
+
+impl Models for Scripted {
+    fn stream(&self, _permit: Permit, request: ModelRequest) -> BoxStream<ModelEvent> {
+        let given = request.messages.iter().filter(|message| matches!(***message, Message::Assistant { .. })).count();
+        *self.outside.asked.lock().unwrap().entry(given).or_default() += 1;
+        let blocks = self.answers.get(given).cloned().unwrap_or_else(|| vec![text("Nothing is left to do.")]);
+        let uses_tools = blocks.iter().any(|block| matches!(block, ProviderBlock::ToolCall { .. }));
+        let stop = if uses_tools { StopReason::ToolUse } else { StopReason::EndTurn };
+        let usage = Usage { input_tokens: Some(10), output_tokens: Some(5), ..Usage::default() };
+        let mut events: Vec<ModelEvent> = blocks.into_iter().map(ModelEvent::BlockDone).collect();
+        events.push(ModelEvent::Done { stop, usage });
+        stream::iter(events).boxed()
+    }
+
+    fn info(&self, _model: &ModelRef) -> ModelInfo {
+        let price = Some(Price { input: 1, output: 1, cache_read: 0, cache_write: 0 });
+        ModelInfo { context_tokens: 100_000, output_tokens_max: 1_000, price, is_local: false }
+    }
+}
+
+/// A tool with an effect on the world outside.
+struct Effect {
+    class: EffectClass,
+    outside: Arc<Outside>,
+}
+
+impl Tool for Effect {
+    fn definition(&self) -> ToolDefinition {
+        let name = if self.class == EffectClass::Keyed { "effect.keyed" } else { "effect.unkeyed" };
+        let schema = r#"{"type":"object","properties":{}}"#.to_owned();
+        ToolDefinition { name: name.to_owned(), description: "Has an effect.".to_owned(), schema }
+    }
+
+    fn class(&self) -> EffectClass {
+        self.class
+    }
+
+    fn plan(&self, _context: &ToolContext, _action: &Action) -> Result<Plan, ToolError> {
+        let resources = vec![Resource { verb: "net:connect".to_owned(), target: "example.org".to_owned() }];
+        Ok(Plan { summary: "an effect".to_owned(), resources, class: self.class, diff: None })
+    }
+
+    fn run(
+        &self,
+        permit: Permit,
+        _context: ToolContext,
+        layer: LayerId,
+        _output: OutputSink,
+    ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
+        Box::pin(async move {
+            match self.class {
+                EffectClass::Keyed => {
+                    // The key of a call is the same on every attempt.
+                    let key = format!("{}-{}", permit.run(), layer.call);
+                    *self.outside.keyed.lock().unwrap().entry(key).or_default() += 1;
+                }
+                _ => {
+                    self.outside.unkeyed.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            Ok(ToolOutput {
+                text: "done".to_owned(),
+                is_error: false,
+                exit: None,
+                whole: Vec::new(),
+                wall_ms: 0,
+                receipt: None,
+                diff: LayerDiff::default(),
+            })
+        })
+    }
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _run: &RunId, _seq: u64, _at_ms: u64, _event: &Event) {}
+    fn live(&self, _run: &RunId, _seq: u64, _offset: u64, _live: &Live) {}
+}
+
+struct Person {
+    granted: bool,
+}
+
+impl Approver for Person {
+    fn ask(&self, _question: Question) -> BoxFuture<'_, Option<Decision>> {
+        let decision = Decision { granted: self.granted, who: "test".to_owned(), why: "because".to_owned() };
+        Box::pin(std::future::ready(Some(decision)))
+    }
+}

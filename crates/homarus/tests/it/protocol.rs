@@ -1,0 +1,197 @@
+//! The protocol table, row by row: killed after each of its commits, the run is taken over and must
+//! end as if nothing had happened, having asked and acted no more often than the table allows.
+
+use std::sync::atomic::Ordering;
+
+use homarus_contract::{
+    event::{Event, FinishStatus, Resolution, WaitingOn},
+    ids::RunId,
+    journal::{Journal, RunStatus},
+    model::ProviderBlock,
+};
+use homarus_driver::Ended;
+
+use crate::lives::{Death, World, call, text};
+
+const ALLOW: &str = "default = \"allow\"\n";
+const ASK_WRITES: &str = "default = \"allow\"\n[[rule]]\neffect = \"ask\"\nmatch = \"file:write:./**\"\nreason = \"writes are shown first\"\n";
+const ASK_SHELL_FIRST: &str = "default = \"allow\"\n[[rule]]\neffect = \"ask\"\nmatch = \"shell:run:*\"\nwhen = \"before-run\"\nreason = \"commands are asked about\"\n";
+const LIVES_MAX: u32 = 60;
+
+fn run_id() -> RunId {
+    RunId::parse("r1").unwrap()
+}
+
+fn append_line() -> ProviderBlock {
+    call("shell.execute", r#"{"command":"echo line >> seed.txt; mkdir -p d; mv seed.txt d/seed.txt; cp d/seed.txt seed.txt"}"#)
+}
+
+/// A job with a read, a write, a shell call, two calls in one answer, and an answer.
+fn job() -> Vec<Vec<ProviderBlock>> {
+    vec![
+        vec![text("I look first."), call("file.read", r#"{"path":"seed.txt"}"#)],
+        vec![call("file.write", r#"{"path":"a.txt","content":"alpha\n"}"#), append_line()],
+        vec![call("file.read", r#"{"path":"d/seed.txt"}"#)],
+        vec![text("All done.")],
+    ]
+}
+
+fn check_job(world: &World, ended: &Ended) {
+    assert_eq!(
+        *ended,
+        Ended::Finished { status: FinishStatus::Completed, summary: "All done.".to_owned() },
+        "{:#?}",
+        world.records(&run_id()).iter().map(|record| record.event.kind()).collect::<Vec<_>>()
+    );
+    assert_eq!(world.file("a.txt").as_deref(), Some("alpha\n"));
+    assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"), "applied exactly once");
+    assert_eq!(world.file("d/seed.txt").as_deref(), Some("seed\nline\n"));
+    let report = world.store().verify(None).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+/// Kills after the n-th commit of the first life, for every n there is, and takes over once.
+fn killed_at_every_commit(make: impl Fn() -> World, check: impl Fn(&World, &Ended)) -> u32 {
+    for kill_after in 1..LIVES_MAX {
+        let world = make();
+        match world.live(&run_id(), Some(kill_after)) {
+            Death::Rested(ended) => {
+                check(&world, &ended);
+                return kill_after - 1;
+            }
+            Death::Killed => {
+                let status = world.store().run(&run_id()).unwrap().status;
+                if !status.is_final() {
+                    let ended = world.live_to_the_end(&run_id());
+                    check(&world, &ended);
+                }
+            }
+        }
+    }
+    panic!("the run has more than {LIVES_MAX} commits");
+}
+
+#[test]
+fn killed_at_every_commit_the_job_is_done_exactly_once() {
+    let commits = killed_at_every_commit(|| World::new(job(), ALLOW), |world, ended| {
+        check_job(world, ended);
+        let asked = world.outside.asked.lock().unwrap();
+        assert_eq!(asked.len(), 4, "{asked:?}");
+        let total: u32 = asked.values().sum();
+        assert!(total <= 5, "one kill costs at most one question: {asked:?}");
+    });
+    assert!(commits >= 8, "only {commits} commits: the protocol has lost some");
+}
+
+#[test]
+fn killed_in_every_life_it_still_ends() {
+    let world = World::new(job(), ALLOW);
+    for _ in 0..LIVES_MAX {
+        // Two commits a life: one closes what was open, one is progress.
+        if let Death::Rested(ended) = world.live(&run_id(), Some(3)) {
+            check_job(&world, &ended);
+            return;
+        }
+    }
+    panic!("no progress in {LIVES_MAX} lives");
+}
+
+#[test]
+fn a_recorded_answer_is_never_asked_for_again() {
+    let world = World::new(job(), ALLOW);
+    assert!(matches!(world.live(&run_id(), None), Death::Rested(_)));
+    let asked = world.outside.asked.lock().unwrap().clone();
+    assert!(asked.values().all(|count| *count == 1), "{asked:?}");
+}
+
+#[test]
+fn an_unkeyed_effect_is_never_repeated_by_itself() {
+    let make = || World::new(vec![vec![call("effect.unkeyed", "{}")], vec![text("Sent.")]], ALLOW);
+    let mut unknown = 0;
+    for kill_after in 1..LIVES_MAX {
+        let world = make();
+        if let Death::Rested(_) = world.live(&run_id(), Some(kill_after)) {
+            assert_eq!(unknown, 1, "exactly the kill between intent and result leaves it unknown");
+            return;
+        }
+        if world.store().run(&run_id()).unwrap().status.is_final() {
+            continue;
+        }
+        let before = world.outside.unkeyed.load(Ordering::SeqCst);
+        let ended = world.live_to_the_end(&run_id());
+        if let Ended::Waiting(WaitingOn::Resolution { .. }) = ended {
+            unknown += 1;
+            assert_eq!(world.outside.unkeyed.load(Ordering::SeqCst), before, "it was not run again");
+            assert_eq!(world.store().run(&run_id()).unwrap().status, RunStatus::Waiting);
+            world.resolve(&run_id(), Resolution::Done);
+            let ended = world.live_to_the_end(&run_id());
+            assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
+            assert_eq!(world.outside.unkeyed.load(Ordering::SeqCst), before);
+        }
+        assert!(world.outside.unkeyed.load(Ordering::SeqCst) <= 1, "killed after commit {kill_after}");
+    }
+    panic!("no end in {LIVES_MAX} lives");
+}
+
+#[test]
+fn a_person_may_have_an_unknown_call_repeated() {
+    let world = World::new(vec![vec![call("effect.unkeyed", "{}")], vec![text("Sent.")]], ALLOW);
+    let kill_after = (1..LIVES_MAX).find(|kill_after| {
+        let probe = World::new(vec![vec![call("effect.unkeyed", "{}")]], ALLOW);
+        probe.live(&run_id(), Some(*kill_after));
+        matches!(probe.records(&run_id()).last().unwrap().event, Event::ActIntent { .. })
+    });
+    assert!(matches!(world.live(&run_id(), kill_after), Death::Killed));
+    assert!(matches!(world.live_to_the_end(&run_id()), Ended::Waiting(WaitingOn::Resolution { .. })));
+    world.resolve(&run_id(), Resolution::Repeat);
+    assert!(matches!(world.live_to_the_end(&run_id()), Ended::Finished { status: FinishStatus::Completed, .. }));
+    assert_eq!(world.outside.unkeyed.load(Ordering::SeqCst), 1, "the killed attempt never got to act");
+}
+
+#[test]
+fn a_keyed_effect_carries_one_key_through_all_its_attempts() {
+    killed_at_every_commit(
+        || World::new(vec![vec![call("effect.keyed", "{}")], vec![text("Sent.")]], ALLOW),
+        |world, ended| {
+            assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
+            assert_eq!(world.outside.keyed.lock().unwrap().len(), 1, "one key");
+        },
+    );
+}
+
+#[test]
+fn an_approved_diff_is_merged_exactly_once() {
+    killed_at_every_commit(
+        || World::new(job(), ASK_WRITES),
+        |world, ended| {
+            check_job(world, ended);
+            let decided = world.records(&run_id()).iter().filter(|record| record.event.kind() == "approval_decided").count();
+            assert_eq!(decided, 1, "one answer is enough, whatever is killed");
+        },
+    );
+}
+
+#[test]
+fn a_refused_diff_leaves_no_trace_in_the_workspace() {
+    killed_at_every_commit(
+        || World::new(vec![vec![call("file.write", r#"{"path":"a.txt","content":"x"}"#)], vec![text("Refused.")]], ASK_WRITES).refusing(),
+        |world, ended| {
+            assert!(matches!(ended, Ended::Finished { .. }), "{ended:?}");
+            assert_eq!(world.file("a.txt"), None);
+            assert!(world.records(&run_id()).iter().any(|record| record.event.kind() == "discarded"));
+        },
+    );
+}
+
+#[test]
+fn a_command_that_was_agreed_to_before_it_runs_is_not_asked_about_twice() {
+    killed_at_every_commit(
+        || World::new(vec![vec![append_line()], vec![text("All done.")]], ASK_SHELL_FIRST),
+        |world, ended| {
+            assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"));
+            let asked = world.records(&run_id()).iter().filter(|record| record.event.kind() == "approval_requested").count();
+            assert_eq!(asked, 1);
+        },
+    );
+}
