@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     thread::JoinHandle,
 };
 
@@ -48,18 +48,24 @@ fn serve_once(answer: impl Into<Vec<u8>>) -> (String, JoinHandle<String>) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut got = Vec::new();
-        let mut buffer = [0u8; 4096];
-        while !got.ends_with(b"{}") {
-            match stream.read(&mut buffer).unwrap() {
-                0 => break,
-                count => got.extend_from_slice(&buffer[..count]),
-            }
-        }
+        let got = read_request(&mut stream);
         stream.write_all(&answer).unwrap();
-        String::from_utf8(got).unwrap()
+        got
     });
     (url, server)
+}
+
+/// Everything up to the end of a request's body, which is `{}`.
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut got = Vec::new();
+    let mut buffer = [0u8; 4096];
+    while !got.ends_with(b"{}") {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            count => got.extend_from_slice(&buffer[..count]),
+        }
+    }
+    String::from_utf8(got).unwrap()
 }
 
 fn ok(body: &str) -> String {
@@ -220,6 +226,7 @@ async fn silence_within_the_body_is_bounded() {
     let (done, wait) = std::sync::mpsc::sync_channel::<()>(1);
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        read_request(&mut stream);
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello").unwrap();
         // Holds the connection open until the test is over.
         let _ = wait.recv();

@@ -1,6 +1,7 @@
 //! The providers against real connections: the scripted server, a fake worker, independent servers.
 
 mod answers;
+mod damaged;
 mod failures;
 mod independent;
 mod listing;
