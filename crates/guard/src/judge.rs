@@ -31,10 +31,7 @@ pub struct Guard {
 
 impl Guard {
     /// `rules_name` is how judgements refer to the rules of a profile, for example `default.toml`.
-    pub fn new(
-        rules_name: impl Into<String>,
-        price_known: impl Fn(&ModelRef) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(rules_name: impl Into<String>, price_known: impl Fn(&ModelRef) -> bool + Send + Sync + 'static) -> Self {
         Self { rules_name: rules_name.into(), price_known: Box::new(price_known), runs: RwLock::default() }
     }
 

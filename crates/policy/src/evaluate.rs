@@ -103,7 +103,8 @@ impl Policy {
     fn exact_line(&self, view: &LineView<'_>, trace: &mut Trace) -> Option<Decision> {
         for (_, rule, pattern) in self.patterns_for(view.verb) {
             if rule.effect == Effect::Allow {
-                let exact = matches!(pattern.pattern.target(), Target::Command(text) if text.is_literal(&view.line.raw));
+                let exact =
+                    matches!(pattern.pattern.target(), Target::Command(text) if text.is_literal(&view.line.raw));
                 if exact {
                     trace.note(self, &view.subject(&view.line.raw), rule, pattern, true);
                     return Some(self.decided(rule, pattern));

@@ -68,7 +68,9 @@ impl Pattern {
             return Err(format!("the target of `{text}` is empty or has spaces around it"));
         }
         if known.iter().any(|(_, other)| other != kind) {
-            return Err(format!("`{noun}:{act}` stands for paths and command lines at once: write one pattern for each"));
+            return Err(format!(
+                "`{noun}:{act}` stands for paths and command lines at once: write one pattern for each"
+            ));
         }
         let target = match kind {
             TargetKind::Path => Target::Path(PathPattern::parse(target)?),

@@ -84,9 +84,8 @@ impl Policy {
         if text.len() > FILE_BYTES_MAX {
             return Err(reader.error(0, format!("the file has more than {FILE_BYTES_MAX} bytes")));
         }
-        let table = DeTable::parse(text).map_err(|error| {
-            reader.error(error.span().map_or(0, |span| span.start), error.message().to_owned())
-        })?;
+        let table = DeTable::parse(text)
+            .map_err(|error| reader.error(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
         reader.policy(table.get_ref())
     }
 

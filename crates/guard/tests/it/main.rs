@@ -72,7 +72,9 @@ fn an_unknown_run_is_denied() {
 fn what_no_grant_covers_is_denied_whatever_the_rules_say() {
     for approvals in [ApprovalsMode::Ask, ApprovalsMode::Auto, ApprovalsMode::Deny] {
         let guard = guard(approvals);
-        for resources in [&[("net:connect", "x")][..], &[("file:read", "../a")], &[("file:read", "a"), ("file:write", "/etc/x")]] {
+        for resources in
+            [&[("net:connect", "x")][..], &[("file:read", "../a")], &[("file:read", "a"), ("file:write", "/etc/x")]]
+        {
             let judgement = judge(&guard, EffectClass::Read, resources);
             assert_eq!(judgement.verdict, Verdict::Deny, "{resources:?}");
             assert_eq!(judgement.rule, "guard: not granted");

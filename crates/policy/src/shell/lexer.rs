@@ -147,8 +147,9 @@ impl Lexer {
             self.note("a here-document");
         }
         let target = self.word();
-        let between_descriptors =
-            operator.ends_with('&') && target.text.chars().all(|c| c.is_ascii_digit() || c == '-') && !target.text.is_empty();
+        let between_descriptors = operator.ends_with('&')
+            && target.text.chars().all(|c| c.is_ascii_digit() || c == '-')
+            && !target.text.is_empty();
         if between_descriptors || (target.text == "/dev/null" && !target.expands) {
             return;
         }

@@ -134,13 +134,45 @@ mod tests {
     #[test]
     fn what_cannot_be_known_is_said() {
         for line in [
-            "a $(b)", "a `b`", "a \"$(b)\"", "$X a", "a; ${X}", "diff <(a) <(b)", "eval a", ". ./x", "source x",
-            "a 'b", "a \"b", "f() { a; }", "x=(1 2)", "cat <<E\nE", "a | sh", "sh -s", "/bin/r?", "{a,b}", "case x in a) b;; esac",
-            "$'\\x72m' x", "alias a=b", "bash -c \"$X\"", "trap 'a' EXIT", "${X:-a} b", "a ${X:-$(b)}",
+            "a $(b)",
+            "a `b`",
+            "a \"$(b)\"",
+            "$X a",
+            "a; ${X}",
+            "diff <(a) <(b)",
+            "eval a",
+            ". ./x",
+            "source x",
+            "a 'b",
+            "a \"b",
+            "f() { a; }",
+            "x=(1 2)",
+            "cat <<E\nE",
+            "a | sh",
+            "sh -s",
+            "/bin/r?",
+            "{a,b}",
+            "case x in a) b;; esac",
+            "$'\\x72m' x",
+            "alias a=b",
+            "bash -c \"$X\"",
+            "trap 'a' EXIT",
+            "${X:-a} b",
+            "a ${X:-$(b)}",
         ] {
             assert!(CommandLine::parse(line).opaque.is_some(), "{line:?}");
         }
-        for line in ["a b", "a $X", "a *.log", "X=1 a", "for f in *; do a \"$f\"; done", "[ -f x ] && a", "sh x.sh", "a '$(b)'", "a \\`"] {
+        for line in [
+            "a b",
+            "a $X",
+            "a *.log",
+            "X=1 a",
+            "for f in *; do a \"$f\"; done",
+            "[ -f x ] && a",
+            "sh x.sh",
+            "a '$(b)'",
+            "a \\`",
+        ] {
             assert_eq!(CommandLine::parse(line).opaque, None, "{line:?}");
         }
     }

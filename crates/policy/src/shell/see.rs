@@ -5,10 +5,44 @@ use super::{Simple, Word, lexer::Lexer};
 /// Commands that run the command named in their arguments. Found at any later position, so that their
 /// own options need not be known.
 const WRAPPERS: &[&str] = &[
-    "busybox", "builtin", "chroot", "chrt", "command", "dbus-run-session", "doas", "env", "eval", "exec", "fakeroot",
-    "find", "flock", "ionice", "nice", "nohup", "nsenter", "parallel", "prlimit", "runuser", "script", "setarch",
-    "setpriv", "setsid", "stdbuf", "strace", "su", "sudo", "systemd-run", "taskset", "time", "timeout", "toybox",
-    "trap", "unbuffer", "unshare", "watch", "xargs",
+    "busybox",
+    "builtin",
+    "chroot",
+    "chrt",
+    "command",
+    "dbus-run-session",
+    "doas",
+    "env",
+    "eval",
+    "exec",
+    "fakeroot",
+    "find",
+    "flock",
+    "ionice",
+    "nice",
+    "nohup",
+    "nsenter",
+    "parallel",
+    "prlimit",
+    "runuser",
+    "script",
+    "setarch",
+    "setpriv",
+    "setsid",
+    "stdbuf",
+    "strace",
+    "su",
+    "sudo",
+    "systemd-run",
+    "taskset",
+    "time",
+    "timeout",
+    "toybox",
+    "trap",
+    "unbuffer",
+    "unshare",
+    "watch",
+    "xargs",
 ];
 
 /// Commands after which it cannot be known which commands will run.
@@ -68,7 +102,8 @@ pub fn look_inside(simple: &mut Simple, depth: u32) -> Found {
         let words = &simple.words[start..];
         let Some(name) = words.first().map(|word| base_name(&word.text)) else { continue };
         // `.` is an ordinary argument anywhere but in front (`find . -name x`).
-        let opaque = OPAQUE_COMMANDS.iter().find(|(command, _)| *command == name && (name != "." || start == assignments));
+        let opaque =
+            OPAQUE_COMMANDS.iter().find(|(command, _)| *command == name && (name != "." || start == assignments));
         if let Some((_, reason)) = opaque {
             found.opaque.get_or_insert(reason);
         }
@@ -114,7 +149,10 @@ pub fn suspects(simple: &Simple, texts: &mut Vec<String>) {
 pub fn coarse(raw: &str) -> Vec<String> {
     let without_quotes: String = raw.chars().filter(|c| !matches!(c, '\'' | '"' | '\\')).collect();
     let cut = |text: &str, at: &[char]| -> Vec<String> {
-        text.split(at).map(|piece| piece.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|p| !p.is_empty()).collect()
+        text.split(at)
+            .map(|piece| piece.split_whitespace().collect::<Vec<_>>().join(" "))
+            .filter(|p| !p.is_empty())
+            .collect()
     };
     let operators = [';', '&', '|', '(', ')', '\n', '`', '{', '}', ','];
     let quotes = [';', '&', '|', '(', ')', '\n', '`', '{', '}', '\'', '"'];
@@ -130,7 +168,11 @@ pub fn coarse(raw: &str) -> Vec<String> {
 /// A word as it would have to be written, if it is more than a plain word.
 pub fn requoted(text: &str) -> String {
     let special = |c: char| c.is_whitespace() || ";&|()<>`'\"\\".contains(c);
-    if text.is_empty() || text.contains(special) { format!("'{}'", text.replace('\'', "'\\''")) } else { text.to_owned() }
+    if text.is_empty() || text.contains(special) {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Where a command may begin in these words: after assignments, and anywhere after a wrapper.

@@ -172,7 +172,17 @@ fn harmless_lines_are_not_denied() {
 
 #[test]
 fn what_cannot_be_read_is_asked_about_where_a_deny_might_apply() {
-    for line in ["$X y", "${X}m y", "/bin/r? y", "{rm,y}", "echo $(cat f)", "cat f | sh", ". ./f", "alias ls='rm'; ls", "r$(echo m) y"] {
+    for line in [
+        "$X y",
+        "${X}m y",
+        "/bin/r? y",
+        "{rm,y}",
+        "echo $(cat f)",
+        "cat f | sh",
+        ". ./f",
+        "alias ls='rm'; ls",
+        "r$(echo m) y",
+    ] {
         let decision = shell(&deny_rm(), line);
         assert!(decision.effect >= Effect::Ask, "{line:?}: {decision:?}");
     }
@@ -282,7 +292,9 @@ fn grants_are_as_narrow_as_allow_rules() {
 #[test]
 fn overlong_and_overnested_lines_are_denied() {
     let open = policy("default = 'allow'");
-    for line in ["(".repeat(500), "a;".repeat(2_000), "x".repeat(40_000), "eval ".repeat(2_000), "sudo 'a b' ".repeat(3_000)] {
+    for line in
+        ["(".repeat(500), "a;".repeat(2_000), "x".repeat(40_000), "eval ".repeat(2_000), "sudo 'a b' ".repeat(3_000)]
+    {
         let decision = shell(&open, &line);
         assert_eq!(decision.effect, Effect::Deny, "{:?}", &line[..10]);
     }

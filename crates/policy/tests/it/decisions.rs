@@ -88,7 +88,8 @@ fn explanations_list_what_was_tried() {
     let policy = policy(RULES);
     let explanation = policy.explain(&[resource("shell:run", "git log; rm x")]);
     assert_eq!(explanation.decision.effect, Effect::Deny);
-    let matched: Vec<_> = explanation.tried.iter().filter(|tried| tried.matched).map(|tried| tried.rule.as_str()).collect();
+    let matched: Vec<_> =
+        explanation.tried.iter().filter(|tried| tried.matched).map(|tried| tried.rule.as_str()).collect();
     assert!(matched.contains(&"rules.toml:21 allow shell:run:git *"), "{matched:?}");
     assert!(matched.contains(&"rules.toml:25 deny shell:run:rm *"), "{matched:?}");
     assert!(explanation.tried.iter().any(|tried| !tried.matched && tried.subject == "shell:run git log"));
