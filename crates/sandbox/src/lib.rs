@@ -1,1 +1,28 @@
+//! The L1 sandbox and the transactional workspace: where tool calls really run.
+//!
+//! A call enters as a [`contract::sandbox::ExecSpec`](homarus_contract::sandbox::ExecSpec) with its permit and leaves as its output, a
+//! receipt of what was enforced and the diff of what it wrote. Nothing it does reaches the host
+//! before [`merge`](homarus_contract::sandbox::Sandbox::merge).
+//!
+//! Three rooms: the host side ([`l1`], [`probe`], `call`, `cgroup`), which trusts nothing it gets
+//! back; the stages, which our own binary runs when it re-executes itself ([`stage_main`]); and
+//! `layer`, trusted host code that reads and merges what a call wrote.
 
+pub mod l1;
+pub mod options;
+pub mod probe;
+pub mod stages;
+
+mod call;
+mod cgroup;
+mod handoff;
+mod layer;
+mod plan;
+mod protected;
+mod spec;
+mod worker;
+
+pub use l1::L1;
+pub use options::Options;
+pub use probe::{ProbeLine, ProbeReport};
+pub use stages::{InternalTable, stage_main};

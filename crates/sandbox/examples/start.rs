@@ -1,0 +1,80 @@
+//! Prints how long sandbox starts take: `cargo run --release -p homarus-sandbox --example start [N]`.
+//!
+//! `start`: from the request until the program was started, as the receipt says it. `whole`: until
+//! the call's result is back, with its diff read and everything inside gone.
+
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Instant};
+
+use homarus_contract::{
+    action::Tier,
+    ids::{CallId, RunId},
+    sandbox::{ExecSpec, LayerId, Limits, Program, Sandbox},
+};
+use homarus_sandbox::{L1, Options, stage_main};
+
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../tests/it/gate.rs"]
+mod gate;
+
+fn main() -> ExitCode {
+    if let Some(code) = stage_main(&[]) {
+        return code;
+    }
+    match tokio::runtime::Builder::new_multi_thread().build() {
+        Ok(runtime) => runtime.block_on(bench()),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+async fn bench() -> ExitCode {
+    let calls: u32 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(200);
+    let folder = std::env::temp_dir().join(format!("homarus-bench-{}", std::process::id()));
+    let workspace = folder.join("workspace");
+    if std::fs::create_dir_all(&workspace).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let options = Options::new(folder.join("state"));
+    let asked = Instant::now();
+    let report = L1::probe(&options);
+    println!("probe {:.1} ms, ok: {}", asked.elapsed().as_secs_f64() * 1e3, report.ok);
+    for line in report.probes.iter().filter(|line| !line.ok) {
+        println!("  {}: {}", line.id, line.detail);
+    }
+    let Ok(sandbox) = L1::new(options, report) else { return ExitCode::FAILURE };
+    let Ok(run) = RunId::parse("bench") else { return ExitCode::FAILURE };
+    let (mut start, mut whole) = (Vec::new(), Vec::new());
+    for index in 0..calls {
+        let call = CallId::new(1, index);
+        let permit = gate::permit(&run, &call).await;
+        let spec = ExecSpec {
+            layer: LayerId { run: run.clone(), call, attempt: 1 },
+            workspace: workspace.clone(),
+            cwd: "".into(),
+            program: Program::Command { argv: vec!["/bin/true".into()] },
+            env: BTreeMap::new(),
+            stdin: Vec::new(),
+            limits: Limits::default(),
+            tier: Tier::Internal,
+            read_only: false,
+        };
+        let asked = Instant::now();
+        match sandbox.exec(permit, spec, Arc::new(|_| {})).await {
+            Ok(done) => {
+                start.push(done.receipt.setup_us as f64 / 1e3);
+                whole.push(asked.elapsed().as_secs_f64() * 1e3);
+            }
+            Err(error) => {
+                println!("{error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    for (name, times) in [("start", &mut start), ("whole", &mut whole)] {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        println!("{name}: p50 {:.2} ms, p90 {:.2}, p99 {:.2}", at(0.5), at(0.9), at(0.99));
+    }
+    // A bench's leftovers are in the temporary folder.
+    let _ = std::fs::remove_dir_all(&folder);
+    ExitCode::SUCCESS
+}

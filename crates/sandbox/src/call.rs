@@ -1,0 +1,299 @@
+//! The host's side of one sandbox: starts the stages, hears what they enforced, carries output,
+//! holds the time and output limits, and ends everything by closing one socket.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use homarus_contract::sandbox::{Exit, OutputChunk, OutputSink};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{MemfdFlags, memfd_create},
+    net::{Shutdown, shutdown},
+    pipe::{PipeFlags, pipe_with},
+};
+
+use crate::{
+    cgroup::CallGroups,
+    handoff,
+    spec::{FromStage, StageFailure, StageSpec, Started, Step, ToStage},
+    stages::MARKER,
+};
+
+/// Setting up takes milliseconds; past this something hangs.
+const SETUP_MAX: Duration = Duration::from_secs(20);
+/// After the end, for what is still in the pipes.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+const READ_BYTES: usize = 64 << 10;
+
+/// A sandbox that has been started. Dropping it ends it and waits for the end.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    ctl: OwnedFd,
+    pub stdout: File,
+    pub stderr: File,
+    pub started: Started,
+    groups: CallGroups,
+}
+
+/// How to start one.
+pub struct Launch<'a> {
+    pub exe: &'a Path,
+    pub spec: StageSpec,
+    pub groups: CallGroups,
+    pub stdin: OwnedFd,
+    pub lock: Option<&'a File>,
+    pub id_maps: Option<&'a (String, String)>,
+}
+
+/// What a call left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub exit: Exit,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// More came than may be kept.
+    over: bool,
+}
+
+/// Bounds of carrying output.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub deadline: Instant,
+    pub wall_ms: u64,
+    pub output_bytes_max: u64,
+}
+
+/// A memory file with this content, read from its start: standard input that needs no writer.
+pub fn stdin_of(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let memory = memfd_create("stdin", MemfdFlags::CLOEXEC)?;
+    let mut at = 0;
+    while at < bytes.len() {
+        at += rustix::io::pwrite(&memory, &bytes[at..], at as u64)?;
+    }
+    Ok(memory)
+}
+
+pub fn start(mut launch: Launch<'_>) -> Result<Running, StageFailure> {
+    let (ctl, theirs) = handoff::pair().step("host", "socket pair")?;
+    let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).step("host", "pipe")?;
+    let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).step("host", "pipe")?;
+    if let Some((uid, gid)) = launch.spec.run_as {
+        // So that `/dev/stdout` can be opened by its path, too.
+        for fd in [&stdout_inside, &stderr_inside] {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            rustix::fs::fchown(fd, Some(uid), Some(gid)).step("host", "pipe owner")?;
+        }
+    }
+    launch.spec.cgroup_join = launch.groups.join.clone();
+    launch.spec.limits_by_host = launch.groups.limits.clone();
+    let memory = stdin_of(&serde_json::to_vec(&launch.spec).step("host", "spec")?).step("host", "spec")?;
+    let child = Command::new(launch.exe)
+        .args([MARKER, "outer"])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::from(stdout_inside))
+        .stderr(Stdio::from(stderr_inside))
+        .spawn()
+        .step("host", &format!("start {}", launch.exe.display()))?;
+    // From here on dropping it ends it.
+    let mut running = Running {
+        child,
+        ctl,
+        stdout: File::from(stdout),
+        stderr: File::from(stderr),
+        started: Started::default(),
+        groups: launch.groups,
+    };
+    let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd(), launch.stdin.as_fd()];
+    fds.extend(launch.lock.map(|lock| lock.as_fd()));
+    handoff::send(&running.ctl, &ToStage::Begin { lock: launch.lock.is_some() }, &fds).step("host", "send the spec")?;
+    running.await_start(launch.id_maps)?;
+    Ok(running)
+}
+
+impl Running {
+    fn await_start(&mut self, id_maps: Option<&(String, String)>) -> Result<(), StageFailure> {
+        let until = Instant::now() + SETUP_MAX;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if !handoff::readable(&self.ctl, left).step("host", "wait")? {
+                return Err(StageFailure::new("host", "setting up took longer than 20 s"));
+            }
+            match handoff::recv::<FromStage>(&self.ctl).step("host", "receive")? {
+                Some((FromStage::Unshared, _)) => self.map_ids(id_maps)?,
+                Some((FromStage::Started(started), _)) => {
+                    self.started = started;
+                    return Ok(());
+                }
+                Some((FromStage::Failed(failure), _)) => return Err(failure),
+                Some((_, _)) => return Err(StageFailure::new("host", "a message out of order")),
+                None => return Err(self.died()),
+            }
+        }
+    }
+
+    fn map_ids(&self, id_maps: Option<&(String, String)>) -> Result<(), StageFailure> {
+        let (uids, gids) = id_maps.ok_or_else(|| StageFailure::new("userns", "no id map"))?;
+        let process = format!("/proc/{}", self.child.id());
+        std::fs::write(format!("{process}/uid_map"), uids).step("userns", "write the uid map")?;
+        std::fs::write(format!("{process}/gid_map"), gids).step("userns", "write the gid map")?;
+        handoff::send(&self.ctl, &ToStage::Mapped, &[]).step("userns", "tell the stage")
+    }
+
+    /// The stage ended without a word; whatever it printed is the only account.
+    fn died(&mut self) -> StageFailure {
+        let status = self.child.wait().map(|status| status.to_string()).unwrap_or_default();
+        let mut said = String::new();
+        let _ = (&self.stderr).take(2000).read_to_string(&mut said);
+        StageFailure::new("host", format!("the stage ended early ({status}) {}", said.trim()))
+    }
+
+    /// Ends everything inside, at once and without asking.
+    pub fn kill(&self) {
+        // An error means it is gone already.
+        let _ = shutdown(&self.ctl, Shutdown::Both);
+    }
+
+    /// Carries output until everything inside is gone.
+    pub fn carry(mut self, bounds: Bounds, cancel: &OwnedFd, sink: &OutputSink) -> io::Result<Ended> {
+        let mut ended = Ended { exit: Exit::Signal { signal: 9 }, stdout: Vec::new(), stderr: Vec::new(), over: false };
+        let mut reported: Option<Exit> = None;
+        let mut forced: Option<Exit> = None;
+        let mut memory_exceeded = false;
+        let (mut out_open, mut err_open, mut ctl_open) = (true, true, true);
+        let mut deadline = bounds.deadline;
+        let mut buffer = vec![0u8; READ_BYTES];
+        while out_open || err_open || ctl_open {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                if forced.is_some() || reported.is_some() {
+                    // All are dead, yet a pipe stays open: nothing more is to be expected.
+                    break;
+                }
+                forced = Some(Exit::TimedOut { wall_ms: bounds.wall_ms });
+                self.kill();
+                deadline = Instant::now() + DRAIN_MAX;
+                continue;
+            }
+            let wanted = |open: bool| if open { PollFlags::IN } else { PollFlags::empty() };
+            let mut fds = vec![PollFd::new(cancel, wanted(forced.is_none()))];
+            let mut at = [None; 3];
+            for (slot, (fd, open)) in
+                [(self.ctl.as_fd(), ctl_open), (self.stdout.as_fd(), out_open), (self.stderr.as_fd(), err_open)].into_iter().enumerate()
+            {
+                if open {
+                    at[slot] = Some(fds.len());
+                    fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+                }
+            }
+            match poll(&mut fds, Some(&handoff::timespec(left))) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other?,
+            };
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            drop(fds);
+            let is_ready = |slot: Option<usize>| slot.is_some_and(|index| ready[index]);
+            if ready[0] && forced.is_none() {
+                forced = Some(Exit::Cancelled);
+                self.kill();
+                deadline = Instant::now() + DRAIN_MAX;
+            }
+            if is_ready(at[1]) {
+                out_open = pass_on(&mut self.stdout, &mut buffer, &mut ended, true, bounds.output_bytes_max, sink)?;
+            }
+            if is_ready(at[2]) {
+                err_open = pass_on(&mut self.stderr, &mut buffer, &mut ended, false, bounds.output_bytes_max, sink)?;
+            }
+            if ended.over && forced.is_none() {
+                forced = Some(Exit::OutputLimit { bytes: bounds.output_bytes_max });
+                self.kill();
+                deadline = Instant::now() + DRAIN_MAX;
+            }
+            if is_ready(at[0]) {
+                match handoff::recv::<FromStage>(&self.ctl)? {
+                    Some((FromStage::Exited { code, signal }, _)) => {
+                        reported = Some(match (code, signal) {
+                            (Some(code), _) => Exit::Code { code },
+                            (None, signal) => Exit::Signal { signal: signal.unwrap_or(9) },
+                        });
+                        deadline = Instant::now() + DRAIN_MAX;
+                    }
+                    Some((FromStage::MemoryExceeded, _)) => memory_exceeded = true,
+                    Some(_) => {}
+                    None => ctl_open = false,
+                }
+            }
+        }
+        self.child.wait()?;
+        if let Some(exit) = reported.filter(|_| !matches!(forced, Some(Exit::OutputLimit { .. }))).or(forced) {
+            ended.exit = exit;
+        }
+        if memory_exceeded || self.groups.ran_out_of_memory() {
+            let note = b"\nsandbox: the memory limit was reached\n";
+            ended.stderr.extend_from_slice(note);
+            sink(OutputChunk::Stderr(note.to_vec()));
+        }
+        Ok(ended)
+    }
+
+    /// Hands the pipes out; what remains ends the sandbox on drop.
+    pub fn into_parts(self) -> io::Result<(OwnedFd, Arc<Self>)> {
+        let stdout = self.stdout.try_clone()?;
+        Ok((OwnedFd::from(stdout), Arc::new(self)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+        // The outer stage ends as soon as all inside are dead; if it cannot, process 1 dies with it.
+        let until = Instant::now() + DRAIN_MAX;
+        while Instant::now() < until {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_micros(300)),
+                _ => return,
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait().map(|status| status.signal());
+    }
+}
+
+/// Reads once and hands it on, keeping what is within the limit; `false` at the end.
+fn pass_on(
+    from: &mut File,
+    buffer: &mut [u8],
+    ended: &mut Ended,
+    is_stdout: bool,
+    bytes_max: u64,
+    sink: &OutputSink,
+) -> io::Result<bool> {
+    let got = match from.read(buffer) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+        other => other?,
+    };
+    let kept = (ended.stdout.len() + ended.stderr.len()) as u64;
+    let room = usize::try_from(bytes_max.saturating_sub(kept)).unwrap_or(usize::MAX).min(got);
+    ended.over |= room < got;
+    if room > 0 {
+        let bytes = buffer[..room].to_vec();
+        if is_stdout {
+            ended.stdout.extend_from_slice(&bytes);
+            sink(OutputChunk::Stdout(bytes));
+        } else {
+            ended.stderr.extend_from_slice(&bytes);
+            sink(OutputChunk::Stderr(bytes));
+        }
+    }
+    Ok(got > 0)
+}

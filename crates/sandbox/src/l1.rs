@@ -1,0 +1,244 @@
+//! The back end: implements the ports of `contract::sandbox` with the stages and layers.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use homarus_contract::{
+    BoxFuture,
+    gate::{MergePermit, Permit},
+    ids::Hash,
+    sandbox::{
+        ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputSink, Receipt, Sandbox, SandboxError,
+        WorkerLauncher, WorkerProcess, WorkerSpec,
+    },
+};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::{
+    call::{self, Bounds, Launch, Running},
+    cgroup::Groups,
+    layer::{Layers, diff, merge},
+    options::Options,
+    plan::Host,
+    probe::{self, ProbeReport},
+    spec::{StageSpec, Started},
+    worker,
+};
+
+/// The L1 sandbox: our own namespaces, overlay, Landlock, seccomp and limits.
+#[derive(Debug, Clone)]
+pub struct L1 {
+    inner: Arc<Inner>,
+}
+
+impl L1 {
+    /// Really starts a sandbox and tries to break out of it. Some ten milliseconds; blocks.
+    pub fn probe(options: &Options) -> ProbeReport {
+        probe::run(options)
+    }
+
+    /// With a report that failed, every call is refused with its reason and fix.
+    pub fn new(options: Options, report: ProbeReport) -> Result<Self, SandboxError> {
+        Ok(Self { inner: Arc::new(Inner::new(options, report)?) })
+    }
+
+    pub fn report(&self) -> &ProbeReport {
+        &self.inner.report
+    }
+}
+
+impl Sandbox for L1 {
+    fn exec(&self, permit: Permit, spec: ExecSpec, output: OutputSink) -> BoxFuture<'_, Result<ExecDone, SandboxError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let fits = permit.run() == &spec.layer.run
+                && permit.action().is_some_and(|action| action.call == spec.layer.call);
+            if !fits {
+                return Err(SandboxError::Refused("the permit is for another call".into()));
+            }
+            let cancel = CancelOnDrop::new().map_err(setup)?;
+            let signal = cancel.signal().map_err(setup)?;
+            blocking(move || inner.exec(&spec, &output, &signal)).await
+        })
+    }
+
+    fn merge(
+        &self,
+        permit: MergePermit,
+        workspace: PathBuf,
+        layer: LayerId,
+        diff: LayerDiff,
+    ) -> BoxFuture<'_, Result<MergeReport, SandboxError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            if permit.run() != &layer.run || permit.call() != &layer.call || permit.diff() != &diff.hash() {
+                return Err(SandboxError::Refused("the permit is for another call or diff".into()));
+            }
+            blocking(move || inner.merge(&workspace, &layer, &diff)).await
+        })
+    }
+
+    fn discard(&self, layer: &LayerId) -> BoxFuture<'_, Result<(), SandboxError>> {
+        let (inner, layer) = (self.inner.clone(), layer.clone());
+        Box::pin(blocking(move || inner.layers.remove(&layer).map_err(layer_error)))
+    }
+}
+
+impl WorkerLauncher for L1 {
+    fn launch(&self, spec: WorkerSpec) -> Result<WorkerProcess, SandboxError> {
+        worker::launch(&self.inner, spec)
+    }
+}
+
+#[derive(Debug)]
+pub struct Inner {
+    options: Options,
+    report: ProbeReport,
+    pub host: Host,
+    groups: Groups,
+    layers: Layers,
+}
+
+impl Inner {
+    pub fn new(options: Options, report: ProbeReport) -> Result<Self, SandboxError> {
+        let host = Host::look(&options).map_err(setup)?;
+        let layers = Layers::new(&options.state_dir);
+        let groups = report.groups().unwrap_or_else(Groups::find);
+        Ok(Self { options, report, host, groups, layers })
+    }
+
+    pub fn available(&self) -> Result<(), SandboxError> {
+        match self.report.failure() {
+            None => Ok(()),
+            Some(line) => Err(SandboxError::Unavailable {
+                reason: format!("{}: {}", line.id, line.detail),
+                fix: line.fix.clone().unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// Starts a planned sandbox with groups of its own.
+    pub fn launch(&self, spec: StageSpec, stdin: OwnedFd, limits: &Limits) -> Result<Running, SandboxError> {
+        let groups = self.groups.create(limits).map_err(setup)?;
+        call::start(Launch {
+            exe: &self.options.exe,
+            spec,
+            groups,
+            stdin,
+            lock: self.options.driver_lock.as_deref(),
+            id_maps: self.host.id_maps.as_ref(),
+        })
+        .map_err(|failure| SandboxError::Setup(format!("{}: {}", failure.step, failure.detail)))
+    }
+
+    /// Runs one call to its end, on the calling thread.
+    pub fn exec(&self, spec: &ExecSpec, output: &OutputSink, cancel: &OwnedFd) -> Result<ExecDone, SandboxError> {
+        let asked = Instant::now();
+        self.available()?;
+        let workspace = self.host.workspace(&spec.workspace)?;
+        let began = SystemTime::now();
+        let layer = if spec.read_only {
+            None
+        } else {
+            let meta = fs::metadata(&workspace).map_err(setup)?;
+            let owner = self.host.id_maps.is_some().then_some((meta.uid(), meta.gid()));
+            Some(self.layers.create(&spec.layer, meta.mode(), owner).map_err(layer_error)?)
+        };
+        let plan = self.host.plan(spec, layer.clone())?;
+        if !workspace.join(&spec.cwd).is_dir() && layer.is_some() {
+            return Err(SandboxError::Refused(format!("there is no folder `{}` in the workspace", spec.cwd.display())));
+        }
+        let stdin = call::stdin_of(&spec.stdin).map_err(setup)?;
+        let running = self.launch(plan, stdin, &spec.limits)?;
+        let receipt = receipt(&running.started, asked.elapsed())?;
+        let bounds = Bounds {
+            deadline: asked + Duration::from_millis(spec.limits.wall_ms),
+            wall_ms: spec.limits.wall_ms,
+            output_bytes_max: spec.limits.output_bytes_max,
+        };
+        let ended = running.carry(bounds, cancel, output).map_err(setup)?;
+        let diff = match layer {
+            None => LayerDiff::default(),
+            Some(layer) => diff::read(&workspace, &layer.upper, began).map_err(layer_error)?,
+        };
+        if diff.is_empty() && !spec.read_only {
+            self.layers.remove(&spec.layer).map_err(layer_error)?;
+        }
+        let wall_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff })
+    }
+
+    fn merge(&self, workspace: &Path, layer: &LayerId, diff: &LayerDiff) -> Result<MergeReport, SandboxError> {
+        let workspace = self.host.workspace(workspace)?;
+        let report = merge::run(&workspace, &self.layers.upper(layer), &self.layers.conflicts(layer), diff)
+            .map_err(layer_error)?;
+        self.layers.remove(layer).map_err(layer_error)?;
+        Ok(report)
+    }
+}
+
+fn receipt(started: &Started, took: Duration) -> Result<Receipt, SandboxError> {
+    let seccomp = started.seccomp.as_deref().map(str::parse::<Hash>).transpose();
+    let mut limits = started.limits.clone();
+    for name in ["wall", "output"] {
+        limits.insert(name.to_owned(), "host".to_owned());
+    }
+    let mut namespaces = started.namespaces.clone();
+    namespaces.sort();
+    Ok(Receipt {
+        backend: "l1".to_owned(),
+        namespaces,
+        workspace: started.workspace.clone(),
+        landlock_abi: started.landlock_abi,
+        seccomp: seccomp.map_err(|error| SandboxError::Setup(error.to_string()))?,
+        no_new_privs: started.no_new_privs,
+        capabilities_dropped: started.capabilities_dropped,
+        limits,
+        setup_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Tells the thread that carries a call to end it when the future waiting for it is dropped.
+struct CancelOnDrop(OwnedFd);
+
+impl CancelOnDrop {
+    fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    fn signal(&self) -> io::Result<OwnedFd> {
+        self.0.as_fd().try_clone_to_owned()
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        // If the call has ended already, nobody listens.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
+) -> Result<T, SandboxError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(SandboxError::Setup(format!("the carrying thread ended: {error}"))),
+    }
+}
+
+fn setup(error: io::Error) -> SandboxError {
+    SandboxError::Setup(error.to_string())
+}
+
+fn layer_error(error: io::Error) -> SandboxError {
+    SandboxError::Layer(error.to_string())
+}

@@ -1,0 +1,165 @@
+//! A folder that is used by descriptor, never leaving it and never following a symbolic link: a
+//! link that is swapped in while we work is an error, not a way out.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fsync, openat, openat2, statat},
+    io::Errno,
+};
+
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+}
+
+/// The folder something stands in, open, and its name there.
+#[derive(Debug)]
+pub struct Place {
+    pub folder: OwnedFd,
+    pub name: String,
+}
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+impl Root {
+    /// Links on the way to the folder itself are the user's own and are followed.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { fd: openat(CWD, path, flags, Mode::empty())? })
+    }
+
+    /// Where `path` (relative, `/` between parts) stands or would stand; `None`: its folder is not
+    /// there, or is no folder.
+    pub fn place(&self, path: &str) -> io::Result<Option<Place>> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+        if name.is_empty() || name == "." || name == ".." {
+            return Err(io::Error::other(format!("`{path}` is not a path of a layer")));
+        }
+        match openat2(&self.fd, parent, FOLDER, Mode::empty(), INSIDE) {
+            Ok(folder) => Ok(Some(Place { folder, name: name.to_owned() })),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub fn stat(&self, path: &str) -> io::Result<Option<Stat>> {
+        match self.place(path)? {
+            Some(place) => place.stat(),
+            None => Ok(None),
+        }
+    }
+
+    /// Names in a folder of it; empty if it is none.
+    pub fn names(&self, path: &str) -> io::Result<Vec<Vec<u8>>> {
+        let folder = match openat2(&self.fd, path, FOLDER, Mode::empty(), INSIDE) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.fd)?)
+    }
+
+    /// Everything on its file system.
+    pub fn sync_all(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.fd)?)
+    }
+}
+
+impl Place {
+    pub fn stat(&self) -> io::Result<Option<Stat>> {
+        match statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the file for reading; a link there is an error. Never blocks on a pipe.
+    pub fn open(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(File::from(openat(&self.folder, &self.name, flags, Mode::empty())?))
+    }
+
+    pub fn link_target(&self) -> io::Result<Option<String>> {
+        let target = rustix::fs::readlinkat(&self.folder, &self.name, Vec::new())?;
+        Ok(target.into_string().ok())
+    }
+
+    /// A new empty file beside it, under a name of ours; one left by a killed merge is replaced.
+    pub fn create_beside(&self, name: &str) -> io::Result<File> {
+        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(openat(&self.folder, name, flags, Mode::from_raw_mode(0o600))?))
+    }
+
+    /// Puts what stands under `from` in this place. `replace: false` fails if something is there.
+    pub fn rename_here(&self, from: &str, replace: bool) -> io::Result<()> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        match rustix::fs::renameat_with(&self.folder, from, &self.folder, &self.name, flags) {
+            // A file system without NOREPLACE: it was looked at a moment ago.
+            Err(Errno::INVAL) if !replace => {
+                Ok(rustix::fs::renameat(&self.folder, from, &self.folder, &self.name)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    pub fn unlink(&self, folder: bool) -> io::Result<()> {
+        let flags = if folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        Ok(rustix::fs::unlinkat(&self.folder, &self.name, flags)?)
+    }
+
+    pub fn remove_beside(&self, name: &str) {
+        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+    }
+
+    pub fn make_folder(&self, mode: u32) -> io::Result<()> {
+        rustix::fs::mkdirat(&self.folder, &self.name, Mode::from_raw_mode(0o700))?;
+        self.set_mode(mode)
+    }
+
+    /// Of a folder, opened without following a link.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let folder = openat(&self.folder, &self.name, FOLDER, Mode::empty())?;
+        Ok(rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))?)
+    }
+
+    pub fn make_link(&self, name: &str, target: &str) -> io::Result<()> {
+        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+        Ok(rustix::fs::symlinkat(target, &self.folder, name)?)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.folder)?)
+    }
+}
+
+/// Joins parts of a relative path; the root is the empty text.
+pub fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The path of a part of a layer on the host. `path` comes from a diff: it must not climb.
+pub fn inside(root: &Path, path: &str) -> Option<PathBuf> {
+    let climbs = path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    (!climbs).then(|| root.join(path))
+}

@@ -1,0 +1,220 @@
+//! Brings a layer's changes into the workspace, path by path, by what was and what shall be.
+//!
+//! A path that already is as the layer has it counts as merged, so a merge that was killed is done
+//! again. A path that is neither as the call saw it nor as it left it was changed by someone else:
+//! it stays, and the call's version is kept beside. Every path is used through descriptors that
+//! follow no link.
+
+use std::{
+    fs, io,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use homarus_contract::{
+    ids::Hash,
+    sandbox::{Change, Conflict, Entry, LayerDiff, MergeReport},
+};
+
+use super::{
+    beneath::{Place, Root, inside},
+    entry::{self, Seen},
+};
+use crate::protected;
+
+/// `kept`: the folder for versions in conflict.
+pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> io::Result<MergeReport> {
+    let mut merge = Merge { workspace: Root::open(workspace)?, upper, kept, report: MergeReport::default() };
+    // Removals first, the deepest first; then what is new, folders before what is in them.
+    let (gone, here): (Vec<&Change>, Vec<&Change>) = diff.changes.iter().partition(|change| change.new == Entry::Absent);
+    for change in gone.into_iter().rev().chain(here) {
+        merge.one(change)?;
+    }
+    merge.report.merged.sort();
+    merge.report.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(merge.report)
+}
+
+struct Merge<'a> {
+    workspace: Root,
+    upper: &'a Path,
+    kept: &'a Path,
+    report: MergeReport,
+}
+
+enum Applied {
+    Yes,
+    /// Someone else changed the path; nothing was done.
+    Conflict,
+}
+
+impl Merge<'_> {
+    fn one(&mut self, change: &Change) -> io::Result<()> {
+        let path = &change.path;
+        // The diff is ours, but it went through the journal; what it may touch is checked again.
+        if inside(self.upper, path).is_none() || protected::why_refused(path).is_some() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("`{path}` can never be merged")));
+        }
+        let Some(place) = self.workspace.place(path)? else {
+            // Its folder is gone or is a link now.
+            return if change.new == Entry::Absent { self.merged(path) } else { self.conflict(change) };
+        };
+        let now = match entry::look_at(&place) {
+            Ok(Seen::Entry(now)) => now,
+            Ok(Seen::Odd(_)) => return self.conflict(change),
+            // Unreadable for us, so not what the call saw.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return self.conflict(change),
+            Err(error) => return Err(error),
+        };
+        if now == change.new {
+            return self.merged(path);
+        }
+        if now != change.old {
+            return self.conflict(change);
+        }
+        match self.apply(&place, change)? {
+            Applied::Yes => self.merged(path),
+            Applied::Conflict => self.conflict(change),
+        }
+    }
+
+    fn apply(&self, place: &Place, change: &Change) -> io::Result<Applied> {
+        let was_folder = matches!(change.old, Entry::Folder { .. });
+        let done = match &change.new {
+            Entry::Absent => place.unlink(was_folder),
+            Entry::Folder { mode } if was_folder => place.set_mode(*mode),
+            Entry::Folder { mode } => {
+                if change.old != Entry::Absent {
+                    place.unlink(false)?;
+                }
+                place.make_folder(*mode)
+            }
+            Entry::File { hash, mode, .. } => {
+                if was_folder && let Err(error) = place.unlink(true) {
+                    return conflict_or(error);
+                }
+                self.put_file(place, change, *hash, *mode)
+            }
+            Entry::Symlink { target } => {
+                if was_folder && let Err(error) = place.unlink(true) {
+                    return conflict_or(error);
+                }
+                let beside = temporary(&change.path);
+                place.make_link(&beside, target)?;
+                place.rename_here(&beside, replaces(&change.old)).inspect_err(|_| place.remove_beside(&beside))
+            }
+        };
+        if let Err(error) = done {
+            return conflict_or(error);
+        }
+        place.sync()?;
+        Ok(Applied::Yes)
+    }
+
+    /// Whole and on disk under another name first, then renamed: nobody sees half a file.
+    fn put_file(&self, place: &Place, change: &Change, wanted: Hash, mode: u32) -> io::Result<()> {
+        let mut from = self.open_upper(&change.path)?;
+        let beside = temporary(&change.path);
+        let mut to = place.create_beside(&beside)?;
+        let written = (|| {
+            let mut hasher = blake3::Hasher::new();
+            let mut buffer = vec![0u8; 64 << 10];
+            loop {
+                let got = from.read(&mut buffer)?;
+                if got == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..got]);
+                io::Write::write_all(&mut to, &buffer[..got])?;
+            }
+            if hasher.finalize().as_bytes() != wanted.as_bytes() {
+                return Err(io::Error::other(format!("the layer's `{}` is not what its diff says", change.path)));
+            }
+            keep_owner(place, &to)?;
+            to.set_permissions(fs::Permissions::from_mode(mode))?;
+            to.sync_all()?;
+            place.rename_here(&beside, replaces(&change.old))
+        })();
+        if written.is_err() {
+            place.remove_beside(&beside);
+        }
+        written
+    }
+
+    fn open_upper(&self, path: &str) -> io::Result<fs::File> {
+        let place = Root::open(self.upper)?.place(path)?;
+        place.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.open()
+    }
+
+    fn merged(&mut self, path: &str) -> io::Result<()> {
+        self.report.merged.push(path.to_owned());
+        Ok(())
+    }
+
+    fn conflict(&mut self, change: &Change) -> io::Result<()> {
+        let kept_at = self.keep(change)?;
+        self.report.conflicts.push(Conflict { path: change.path.clone(), kept_at });
+        Ok(())
+    }
+
+    /// Keeps the call's version; where the layer is gone already, what an earlier merge kept.
+    fn keep(&self, change: &Change) -> io::Result<String> {
+        let Some(to) = inside(self.kept, &change.path) else { return Ok(String::new()) };
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let kept = match &change.new {
+            Entry::Absent => return Ok(String::new()),
+            Entry::Folder { .. } => fs::create_dir_all(&to),
+            Entry::Symlink { target } => match std::os::unix::fs::symlink(target, &to) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                other => other,
+            },
+            Entry::File { .. } => match self.open_upper(&change.path) {
+                Ok(mut from) => fs::File::create(&to).and_then(|mut file| {
+                    io::copy(&mut from, &mut file)?;
+                    file.sync_all()
+                }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+                Err(error) => Err(error),
+            },
+        };
+        kept.map(|()| to.to_string_lossy().into_owned())
+    }
+}
+
+/// Errors that mean the workspace changed under us (or the layer is gone) are conflicts.
+fn conflict_or(error: io::Error) -> io::Result<Applied> {
+    match error.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::DirectoryNotEmpty
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => Ok(Applied::Conflict),
+        _ => Err(error),
+    }
+}
+
+fn replaces(old: &Entry) -> bool {
+    matches!(old, Entry::File { .. } | Entry::Symlink { .. })
+}
+
+/// The same name each time, so that a repeated merge replaces what a killed one left.
+fn temporary(path: &str) -> String {
+    format!(".homarus-merge-{}", Hash::of(path.as_bytes()).short())
+}
+
+/// As root, a changed file stays its owner's, and a new one is its folder's owner's.
+fn keep_owner(place: &Place, file: &fs::File) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = match place.stat()? {
+        Some(stat) => stat,
+        None => rustix::fs::fstat(&place.folder)?,
+    };
+    let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
+}

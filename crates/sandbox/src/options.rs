@@ -1,0 +1,36 @@
+//! What the binary tells the sandbox when it wires it.
+
+use std::{fs::File, path::PathBuf, sync::Arc};
+
+/// How the sandbox is set up on this host.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Layers go to `layers/<run>/<call>-<attempt>/` in it, versions in conflict to `conflicts/`.
+    /// Hidden from every call. Must be on a file system that can carry an overlay's upper layer.
+    pub state_dir: PathBuf,
+    /// A file that the driver holds an OS lock on. The sandbox's outer and init processes inherit
+    /// its descriptor (the tool never does), so that the lock is free only when all are dead.
+    pub driver_lock: Option<Arc<File>>,
+    /// More folders and files no call may see, for example the configuration folder.
+    pub hidden: Vec<PathBuf>,
+    /// Extra folders and files visible read-only, for example language toolchains.
+    pub readable: Vec<PathBuf>,
+    /// Folders of the workspace, relative to it, that are bound directly (writes are not part of
+    /// the layer and are not journalled): `target`, `node_modules`.
+    pub cache_paths: Vec<String>,
+    /// The program that calls [`crate::stage_main`] first thing.
+    pub exe: PathBuf,
+}
+
+impl Options {
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            driver_lock: None,
+            hidden: Vec::new(),
+            readable: Vec::new(),
+            cache_paths: Vec::new(),
+            exe: PathBuf::from("/proc/self/exe"),
+        }
+    }
+}

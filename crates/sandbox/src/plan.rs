@@ -1,0 +1,275 @@
+//! Turns a request into what the stages are told: what is bound where, what is hidden, what is
+//! refused before anything starts.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Component, Path, PathBuf},
+};
+
+use homarus_contract::sandbox::{ExecSpec, Program, SandboxError};
+
+use crate::{
+    options::Options,
+    protected,
+    spec::{LayerSpec, ProgramSpec, StageSpec, WorkspaceSpec},
+    stages,
+};
+
+const ETC: &str = include_str!("../data/etc.txt");
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// A workspace may be none of these, nor hold one, nor lie in one.
+const SYSTEM: [&str; 12] =
+    ["/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc", "/proc", "/sys", "/dev", "/boot", "/usr/bin", "/usr/lib"];
+const NAMESPACES: [&str; 6] = ["user", "mnt", "pid", "net", "ipc", "uts"];
+
+/// What about this host every call shares; found once.
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub uid: u32,
+    pub gid: u32,
+    namespaces: BTreeMap<String, String>,
+    /// The id map the host writes for a sandbox, as real root; `None`: it maps itself.
+    pub id_maps: Option<(String, String)>,
+    binds: Vec<(PathBuf, PathBuf)>,
+    links: Vec<(PathBuf, PathBuf)>,
+    etc_files: Vec<(PathBuf, String)>,
+    exe: PathBuf,
+    hidden: Vec<PathBuf>,
+    cache_paths: Vec<String>,
+}
+
+impl Host {
+    pub fn look(options: &Options) -> io::Result<Self> {
+        let mut host = Self {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            namespaces: BTreeMap::new(),
+            id_maps: None,
+            binds: Vec::new(),
+            links: Vec::new(),
+            etc_files: Vec::new(),
+            exe: fs::canonicalize(&options.exe)?,
+            hidden: Vec::new(),
+            cache_paths: options.cache_paths.clone(),
+        };
+        for name in NAMESPACES {
+            let link = fs::read_link(format!("/proc/self/ns/{name}"))?;
+            host.namespaces.insert(name.to_owned(), link.to_string_lossy().into_owned());
+        }
+        if host.uid == 0 {
+            host.id_maps = Some((identity("/proc/self/uid_map")?, identity("/proc/self/gid_map")?));
+        }
+        for path in ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"] {
+            host.show(Path::new(path))?;
+        }
+        host.show_etc()?;
+        for path in &options.readable {
+            host.show(path)?;
+        }
+        host.binds.sort_by(|a, b| a.1.cmp(&b.1));
+        for path in options.hidden.iter().chain([&options.state_dir]) {
+            // One that does not exist yet is hidden under the name it will have.
+            host.hidden.push(fs::canonicalize(path).unwrap_or_else(|_| path.clone()));
+        }
+        Ok(host)
+    }
+
+    /// The spec of a call without its control groups.
+    pub fn plan(&self, spec: &ExecSpec, layer: Option<LayerSpec>) -> Result<StageSpec, SandboxError> {
+        let target = spec.workspace.clone();
+        let source = self.workspace(&target)?;
+        let cwd = target.join(&spec.cwd);
+        if spec.cwd.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(SandboxError::Refused("the working folder must be inside the workspace".into()));
+        }
+        let owner = fs::metadata(&source).map_err(|error| SandboxError::Refused(error.to_string()))?;
+        let mut secret: Vec<String> = protected::secret().map(str::to_owned).collect();
+        secret.extend(self.hidden.iter().filter_map(|path| {
+            Some(path.strip_prefix(&source).ok()?.to_str()?.to_owned())
+        }));
+        let program = match &spec.program {
+            Program::Command { argv } => ProgramSpec::Command { argv: argv.clone() },
+            Program::Internal { name } => ProgramSpec::Internal { name: name.clone() },
+        };
+        let mut stage = self.base(program, cwd, spec.env.clone(), spec.limits);
+        // As root, a workspace of another user is worked on as that user: without capabilities,
+        // being user 0 would not even open it.
+        stage.run_as = (self.id_maps.is_some() && owner.uid() != 0).then_some((owner.uid(), owner.gid()));
+        stage.files.extend(accounts(stage.run_as));
+        stage.workspace = Some(WorkspaceSpec {
+            source,
+            target,
+            layer,
+            secret,
+            fixed: protected::fixed().map(str::to_owned).collect(),
+            caches: self.cache_paths.clone(),
+        });
+        Ok(stage)
+    }
+
+    /// The spec of something that sees no workspace: a worker.
+    pub fn plan_worker(
+        &self,
+        argv: Vec<String>,
+        readable: &[PathBuf],
+        limits: homarus_contract::sandbox::Limits,
+    ) -> io::Result<StageSpec> {
+        let mut host = self.clone();
+        for path in readable {
+            host.show(path)?;
+        }
+        host.binds.sort_by(|a, b| a.1.cmp(&b.1));
+        let mut stage = host.base(ProgramSpec::Command { argv }, PathBuf::from("/tmp"), BTreeMap::new(), limits);
+        stage.files.extend(accounts(None));
+        Ok(stage)
+    }
+
+    fn base(
+        &self,
+        program: ProgramSpec,
+        cwd: PathBuf,
+        mut env: BTreeMap<String, String>,
+        limits: homarus_contract::sandbox::Limits,
+    ) -> StageSpec {
+        for (name, value) in
+            [("PATH", SEARCH_PATH), ("HOME", "/run/home"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("TERM", "dumb")]
+        {
+            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        StageSpec {
+            map_by_host: self.id_maps.is_some(),
+            uid: self.uid,
+            gid: self.gid,
+            cgroup_join: Vec::new(),
+            limits_by_host: BTreeMap::new(),
+            limits,
+            host_namespaces: self.namespaces.clone(),
+            binds: self.binds.clone(),
+            links: self.links.clone(),
+            files: self.etc_files.clone(),
+            workspace: None,
+            exe: matches!(program, ProgramSpec::Internal { .. }).then(|| self.exe.clone()),
+            program,
+            env,
+            cwd,
+            run_as: None,
+        }
+    }
+
+    /// The canonical path of a workspace that may be one.
+    pub fn workspace(&self, path: &Path) -> Result<PathBuf, SandboxError> {
+        let refuse = |why: &str| Err(SandboxError::Refused(format!("{} cannot be a workspace: {why}", path.display())));
+        if !path.is_absolute() || path.components().any(|part| matches!(part, Component::ParentDir)) {
+            return refuse("it must be an absolute path without `..`");
+        }
+        if path.to_str().is_none() {
+            return refuse("its name is not UTF-8");
+        }
+        let real = match fs::canonicalize(path) {
+            Ok(real) if real.is_dir() => real,
+            Ok(_) => return refuse("it is not a folder"),
+            Err(error) => return refuse(&error.to_string()),
+        };
+        for each in [real.as_path(), path] {
+            if SYSTEM.iter().chain(&["/usr", "/var", "/run"]).any(|system| Path::new(system).starts_with(each)) {
+                return refuse("it holds folders of the system");
+            }
+            if SYSTEM.iter().any(|system| each.starts_with(system)) {
+                return refuse("it lies in a folder of the system");
+            }
+            if self.hidden.iter().any(|hidden| each.starts_with(hidden)) {
+                return refuse("it lies in Homarus's own state");
+            }
+        }
+        Ok(real)
+    }
+
+    /// Makes a path of the host visible read-only at the same place; links stay links.
+    fn show(&mut self, path: &Path) -> io::Result<()> {
+        let meta = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let root_level = path.parent() == Some(Path::new("/"));
+        if meta.file_type().is_symlink() && root_level {
+            self.links.push((path.to_owned(), fs::read_link(path)?));
+        } else {
+            self.binds.push((fs::canonicalize(path)?, path.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn show_etc(&mut self) -> io::Result<()> {
+        let rules: Vec<&str> = ETC.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let names: Vec<String> = fs::read_dir("/etc")
+            .map(|entries| entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+            .unwrap_or_default();
+        for rule in rules {
+            match rule.strip_suffix('*') {
+                Some(start) => {
+                    for name in names.iter().filter(|name| name.starts_with(start)) {
+                        self.show_in_etc(name)?;
+                    }
+                }
+                None => self.show_in_etc(rule)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Small text is copied (one mount less), links stay links, the rest is bound.
+    fn show_in_etc(&mut self, name: &str) -> io::Result<()> {
+        const COPY_BYTES_MAX: u64 = 16 << 10;
+        let path = Path::new("/etc").join(name);
+        let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(()) };
+        if meta.file_type().is_symlink() {
+            self.links.push((path.clone(), fs::read_link(&path)?));
+        } else if meta.is_file() && meta.len() <= COPY_BYTES_MAX {
+            if let Ok(text) = fs::read_to_string(&path) {
+                self.etc_files.push((path, text));
+            }
+        } else {
+            self.binds.push((path.clone(), path));
+        }
+        Ok(())
+    }
+}
+
+/// `passwd`, `group` and `hosts` as they are inside: they name nobody of the host.
+fn accounts(run_as: Option<(u32, u32)>) -> Vec<(PathBuf, String)> {
+    let mut passwd = "root:x:0:0:root:/run/home:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n".to_owned();
+    let mut group = "root:x:0:\nnogroup:x:65534:\n".to_owned();
+    if let Some((uid, gid)) = run_as.filter(|(uid, _)| *uid != 65534) {
+        passwd.push_str(&format!("user:x:{uid}:{gid}:user:/run/home:/bin/sh\n"));
+        if gid != 0 {
+            group.push_str(&format!("user:x:{gid}:\n"));
+        }
+    }
+    vec![
+        ("/etc/passwd".into(), passwd),
+        ("/etc/group".into(), group),
+        ("/etc/hosts".into(), "127.0.0.1 localhost sandbox\n::1 localhost\n".to_owned()),
+        ("/etc/hostname".into(), "sandbox\n".to_owned()),
+    ]
+}
+
+/// A map of every id this process knows to itself, from its own map.
+fn identity(map: &str) -> io::Result<String> {
+    let text = fs::read_to_string(map)?;
+    let lines: Vec<String> = text
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (inside, _, count) = (fields.next()?, fields.next()?, fields.next()?);
+            Some(format!("{inside} {inside} {count}\n"))
+        })
+        .collect();
+    Ok(lines.concat())
+}
+
+/// What an internal call of the probe is named.
+pub fn attempts_program() -> Program {
+    Program::Internal { name: stages::ATTEMPTS.to_owned() }
+}

@@ -1,0 +1,247 @@
+//! Proves the back end before anything relies on it: starts a whole sandbox over a workspace of its
+//! own, tries from inside what must be denied, and reads the layer back.
+
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::SystemTime};
+
+use homarus_contract::{
+    action::Tier,
+    ids::{CallId, RunId},
+    sandbox::{Entry, ExecSpec, Exit, LayerId, Limits},
+};
+use serde::Serialize;
+
+use crate::{
+    call::{self, Bounds, Launch},
+    cgroup::Groups,
+    layer::{Layers, diff},
+    options::Options,
+    plan::{self, Host},
+    spec::StageFailure,
+};
+
+/// What the probe found. The back end may be used only if nothing failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProbeReport {
+    pub backend: &'static str,
+    pub ok: bool,
+    pub probes: Vec<ProbeLine>,
+    #[serde(skip)]
+    groups: Option<Groups>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbeLine {
+    pub id: String,
+    pub ok: bool,
+    pub detail: String,
+    /// What to do about it, if it failed.
+    pub fix: Option<String>,
+}
+
+impl ProbeReport {
+    /// The first thing that failed.
+    pub fn failure(&self) -> Option<&ProbeLine> {
+        self.probes.iter().find(|line| !line.ok)
+    }
+
+    /// A report that refuses everything, for a host that must not use this back end.
+    pub fn refusing(id: &str, detail: &str, fix: &str) -> Self {
+        let line = ProbeLine { id: id.to_owned(), ok: false, detail: detail.to_owned(), fix: Some(fix.to_owned()) };
+        Self { backend: "l1", ok: false, probes: vec![line], groups: None }
+    }
+
+    pub(crate) fn groups(&self) -> Option<Groups> {
+        self.groups.clone()
+    }
+
+    fn line(&mut self, id: &str, result: Result<String, String>) {
+        let (ok, detail) = match result {
+            Ok(detail) => (true, detail),
+            Err(detail) => (false, detail),
+        };
+        self.ok &= ok;
+        self.probes.push(ProbeLine { id: id.to_owned(), ok, detail, fix: (!ok).then(|| fix(id).to_owned()) });
+    }
+}
+
+pub fn run(options: &Options) -> ProbeReport {
+    let groups = Groups::find();
+    let mut report = ProbeReport { backend: "l1", ok: true, probes: Vec::new(), groups: Some(groups.clone()) };
+    match try_all(options, &groups) {
+        Ok(lines) => {
+            for (id, result) in lines {
+                report.line(&id, result);
+            }
+        }
+        Err(failure) => report.line(&failure.step, Err(failure.detail)),
+    }
+    report
+}
+
+type Lines = Vec<(String, Result<String, String>)>;
+
+fn try_all(options: &Options, groups: &Groups) -> Result<Lines, StageFailure> {
+    let io_failed = |error: io::Error| StageFailure::new("state", error.to_string());
+    fs::create_dir_all(&options.state_dir).map_err(io_failed)?;
+    let own = format!("probe-{}-{}", std::process::id(), unique());
+    let folder = options.state_dir.join(&own);
+    let _cleaned = Cleaned(&folder);
+    let layers = Layers::new(&folder);
+    let workspace = folder.join("workspace");
+    fs::create_dir_all(workspace.join("replaced")).map_err(io_failed)?;
+    fs::write(workspace.join("removed"), "old").map_err(io_failed)?;
+    fs::write(workspace.join("replaced/old"), "old").map_err(io_failed)?;
+
+    // The probe's own workspace lies in the state folder, which is hidden otherwise.
+    let visible = Options { state_dir: folder.join("none"), hidden: Vec::new(), ..options.clone() };
+    let host = Host::look(&visible).map_err(|error| StageFailure::new("host", error.to_string()))?;
+    let id = LayerId {
+        run: RunId::parse("probe").map_err(|error| StageFailure::new("host", error.to_string()))?,
+        call: CallId::new(0, 0),
+        attempt: 1,
+    };
+    let owner = host.id_maps.is_some().then_some((host.uid, host.gid));
+    let layer = layers.create(&id, 0o755, owner).map_err(io_failed)?;
+    let spec = ExecSpec {
+        layer: id,
+        workspace: fs::canonicalize(&workspace).map_err(io_failed)?,
+        cwd: "".into(),
+        program: plan::attempts_program(),
+        env: BTreeMap::new(),
+        stdin: Vec::new(),
+        limits: limits(),
+        tier: Tier::Internal,
+        read_only: false,
+    };
+    let began = SystemTime::now();
+    let first = one(options, &host, groups, &spec, Some(layer.clone()))?;
+    let mut lines = first.enforced;
+    for line in first.stdout.lines() {
+        let attempt: crate::stages::Attempt =
+            serde_json::from_str(line).map_err(|error| StageFailure::new("denials", error.to_string()))?;
+        let result = if attempt.denied { Ok(attempt.detail) } else { Err(attempt.detail) };
+        lines.push((format!("denied.{}", attempt.id), result));
+    }
+    if first.exit != (Exit::Code { code: 0 }) && lines.iter().all(|(_, result)| result.is_ok()) {
+        lines.push(("denials".to_owned(), Err(format!("the attempts ended with {:?}: {}", first.exit, first.stderr))));
+    }
+    lines.push(("layer".to_owned(), check_layer(&workspace, &layer.upper, began)));
+    Ok(lines)
+}
+
+struct One {
+    enforced: Lines,
+    stdout: String,
+    stderr: String,
+    exit: Exit,
+}
+
+fn one(
+    options: &Options,
+    host: &Host,
+    groups: &Groups,
+    spec: &ExecSpec,
+    layer: Option<crate::spec::LayerSpec>,
+) -> Result<One, StageFailure> {
+    let failed = |step: &'static str| move |error: io::Error| StageFailure::new(step, error.to_string());
+    let stage = host.plan(spec, layer).map_err(|error| StageFailure::new("host", error.to_string()))?;
+    let running = call::start(Launch {
+        exe: &options.exe,
+        spec: stage,
+        groups: groups.create(&spec.limits).map_err(failed("limits"))?,
+        stdin: call::stdin_of(&spec.stdin).map_err(failed("host"))?,
+        lock: None,
+        id_maps: host.id_maps.as_ref(),
+    })?;
+    let started = running.started.clone();
+    let how: Vec<String> = started.limits.iter().map(|(limit, how)| format!("{limit} by {how}")).collect();
+    let enforced = vec![
+        ("namespaces".to_owned(), Ok(started.namespaces.join(", "))),
+        ("overlay".to_owned(), Ok(format!("{} (userxattr)", started.workspace))),
+        ("landlock".to_owned(), Ok(format!("ABI {}", started.landlock_abi))),
+        ("seccomp".to_owned(), Ok(format!("programs {}", started.seccomp.as_deref().unwrap_or_default().get(..12).unwrap_or_default()))),
+        ("privileges".to_owned(), Ok("no_new_privs, all capabilities dropped".to_owned())),
+        ("limits".to_owned(), Ok(how.join(", "))),
+    ];
+    let cancel = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(|error| failed("host")(error.into()))?;
+    let bounds = Bounds {
+        deadline: std::time::Instant::now() + std::time::Duration::from_millis(spec.limits.wall_ms),
+        wall_ms: spec.limits.wall_ms,
+        output_bytes_max: spec.limits.output_bytes_max,
+    };
+    let ended = running.carry(bounds, &cancel, &(Arc::new(|_| {}) as _)).map_err(failed("host"))?;
+    Ok(One {
+        enforced,
+        stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        exit: ended.exit,
+    })
+}
+
+/// The attempts also write, remove and replace in the workspace; the layer must tell all of it.
+fn check_layer(workspace: &Path, upper: &Path, began: SystemTime) -> Result<String, String> {
+    let diff = diff::read(workspace, upper, began).map_err(|error| error.to_string())?;
+    let has = |path: &str, wanted: fn(&Entry) -> bool| diff.changes.iter().any(|change| change.path == path && wanted(&change.new));
+    let missing: Vec<&str> = [
+        ("written", has("written", |new| matches!(new, Entry::File { .. }))),
+        ("removed", has("removed", |new| *new == Entry::Absent)),
+        ("replaced/old", has("replaced/old", |new| *new == Entry::Absent)),
+        ("replaced/new", has("replaced/new", |new| matches!(new, Entry::File { .. }))),
+    ]
+    .into_iter()
+    .filter_map(|(path, found)| (!found).then_some(path))
+    .collect();
+    let untouched = fs::read_to_string(workspace.join("removed")).is_ok_and(|text| text == "old");
+    if missing.is_empty() && untouched {
+        return Ok("writes, removals and replaced folders are found in the layer alone".to_owned());
+    }
+    Err(format!("the layer does not tell of {missing:?}; workspace untouched: {untouched}"))
+}
+
+fn limits() -> Limits {
+    Limits { wall_ms: 10_000, cpu_s: 5, memory_bytes: 256 << 20, processes_max: 32, ..Limits::default() }
+}
+
+fn unique() -> u64 {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+struct Cleaned<'a>(&'a Path);
+
+impl Drop for Cleaned<'_> {
+    fn drop(&mut self) {
+        let layers = Layers::new(self.0);
+        if let Ok(run) = RunId::parse("probe") {
+            let _ = layers.remove(&LayerId { run, call: CallId::new(0, 0), attempt: 1 });
+        }
+        let _ = fs::remove_dir_all(self.0);
+    }
+}
+
+/// What to do about a failed probe.
+fn fix(id: &str) -> &'static str {
+    match id {
+        "userns" => {
+            "Allow user namespaces: `sysctl -w user.max_user_namespaces=15000`, on Debian also \
+             `kernel.unprivileged_userns_clone=1`, on Ubuntu 24.04 and later `kernel.apparmor_restrict_unprivileged_userns=0`; \
+             in a container, run it with a seccomp profile that allows `unshare`, or run Homarus on the host."
+        }
+        "mount" | "proc" | "pid" | "net" | "ipc" | "uts" => {
+            "Namespaces and mounts are being denied, usually by a container around Homarus: run it on the host, or give the \
+             container `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`."
+        }
+        "overlay" | "layer" => {
+            "The workspace needs overlayfs with `userxattr` (Linux 5.11 or later), and Homarus's state folder a file system \
+             that can carry its upper layer (ext4, xfs, btrfs; not another overlay, NFS, or tmpfs before Linux 6.6): set \
+             HOMARUS_HOME to a folder on such a disk."
+        }
+        "workspace" => "The workspace could not be opened as it is: check its owner and permissions.",
+        "landlock" => "Landlock is needed (Linux 5.13 or later): add `landlock` to the kernel's `lsm=` list and restart.",
+        "seccomp" => "The kernel must have CONFIG_SECCOMP_FILTER.",
+        "limits" => "Run as an ordinary user, or give root a writable cgroup with the memory and pids controllers.",
+        "state" => "Homarus's state folder must be writable; set HOMARUS_HOME to one that is.",
+        _ => "This host cannot isolate tool calls; run Homarus on another one, and please report this output.",
+    }
+}
+

@@ -1,0 +1,192 @@
+//! The second stage, process 1 of the sandbox: builds the root, starts the program, reaps.
+//!
+//! It keeps its capabilities over the sandbox's namespaces (never over the host) and is not
+//! dumpable, so nothing inside can look into it. The program is started by a thread of it that has
+//! confined itself; what that thread lost, its child cannot have.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::Signal,
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use super::{MARKER, confine, failed, mounts, outer, watch};
+use crate::{
+    handoff,
+    spec::{FromStage, ProgramSpec, StageFailure, StageSpec, Started, Step, ToStage},
+};
+
+/// Where our own binary stands inside, for internal functions.
+pub const EXE_INSIDE: &str = "/run/stage";
+
+pub fn run() -> i32 {
+    let began = Instant::now();
+    let outer = io::stdin();
+    let received = match receive(&outer) {
+        Ok(received) => received,
+        Err(failure) => {
+            eprintln!("sandbox: {}", failed(&failure));
+            return 125;
+        }
+    };
+    match start(&received.spec, received.stdin, began) {
+        Ok((started, Ok(program))) => {
+            let _ = handoff::send(&received.host, &FromStage::Started(started), &[]);
+            if received.spec.limits_by_host.get("memory").is_none_or(|how| how == "rlimit") {
+                watch::memory(received.spec.limits.memory_bytes, &received.host);
+            }
+            reap(program, &received.host)
+        }
+        Ok((started, Err(text))) => {
+            let _ = handoff::send(&received.host, &FromStage::Started(started), &[]);
+            eprintln!("sandbox: {text}");
+            let _ = handoff::send(&received.host, &FromStage::Exited { code: Some(127), signal: None }, &[]);
+            127
+        }
+        Err(failure) => {
+            let _ = handoff::send(&received.host, &FromStage::Failed(failure), &[]);
+            125
+        }
+    }
+}
+
+struct Received {
+    host: OwnedFd,
+    stdin: OwnedFd,
+    spec: StageSpec,
+    /// Held open until this process is gone.
+    _lock: Option<OwnedFd>,
+}
+
+fn receive(outer: &impl AsFd) -> Result<Received, StageFailure> {
+    prctl::set_dumpable(false).step("pid", "not dumpable")?;
+    prctl::set_pdeathsig(Signal::SIGKILL).step("pid", "death signal")?;
+    // If the outer stage died before the line above, the socket's end is gone and this is `None`.
+    let (message, fds) = handoff::recv::<ToStage>(outer)
+        .step("spec", "receive")?
+        .ok_or_else(|| StageFailure::new("spec", "the outer stage is gone"))?;
+    let ToStage::Begin { lock } = message else {
+        return Err(StageFailure::new("spec", "out of order"));
+    };
+    if hung_up(outer) {
+        return Err(StageFailure::new("pid", "the outer stage is gone"));
+    }
+    let mut fds = fds.into_iter();
+    let (Some(host), Some(memory), Some(stdin)) = (fds.next(), fds.next(), fds.next()) else {
+        return Err(StageFailure::new("spec", "descriptors are missing"));
+    };
+    let lock_fd = fds.next();
+    if lock && lock_fd.is_none() {
+        return Err(StageFailure::new("spec", "the lock is missing"));
+    }
+    Ok(Received { host, stdin, spec: outer::read_spec(&memory)?, _lock: lock_fd })
+}
+
+fn hung_up(socket: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let now = handoff::timespec(Duration::ZERO);
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+/// The outer error is ours (nothing ran); the inner one the program's own (it does not exist, say).
+type StartResult = Result<(Started, Result<Pid, String>), StageFailure>;
+
+fn start(spec: &StageSpec, stdin: OwnedFd, began: Instant) -> StartResult {
+    let mut steps_us = Vec::new();
+    let mut mark = |step: &str| steps_us.push((step.to_owned(), began.elapsed().as_micros() as u64));
+    mark("received");
+    nix::unistd::sethostname("sandbox").step("uts", "host name")?;
+    let mut limits = spec.limits_by_host.clone();
+    // Before /proc becomes read-only.
+    confine::bound_processes(spec, &mut limits)?;
+    let workspace = mounts::build(spec, &mut mark)?;
+    mark("mounts");
+    let namespaces = own_namespaces(&spec.host_namespaces)?;
+    let mut command = command(spec, stdin)?;
+    let spec = spec.clone();
+    let confined = thread::spawn(move || {
+        let confined = confine::this_thread(&spec, &mut limits)?;
+        let program = command.spawn().map_err(|error| {
+            format!("cannot start `{}`: {error}", command.get_program().to_string_lossy())
+        });
+        Ok::<_, StageFailure>((confined, limits, program.map(|child| Pid::from_raw(child.id().cast_signed()))))
+    });
+    let (confined, limits, program) =
+        confined.join().map_err(|_| StageFailure::new("confine", "the thread panicked"))??;
+    mark("started");
+    let started = Started {
+        namespaces,
+        workspace,
+        landlock_abi: confined.landlock_abi,
+        seccomp: Some(confined.seccomp),
+        no_new_privs: confined.no_new_privs,
+        capabilities_dropped: confined.capabilities_dropped,
+        limits,
+        steps_us,
+    };
+    Ok((started, program))
+}
+
+fn command(spec: &StageSpec, stdin: OwnedFd) -> Result<Command, StageFailure> {
+    let mut command = match &spec.program {
+        ProgramSpec::Command { argv } => {
+            let (program, args) =
+                argv.split_first().ok_or_else(|| StageFailure::new("spec", "the command is empty"))?;
+            let mut command = Command::new(program);
+            command.args(args);
+            command
+        }
+        ProgramSpec::Internal { name } => {
+            let mut command = Command::new(EXE_INSIDE);
+            command.args([MARKER, "internal", name]);
+            command
+        }
+    };
+    command.env_clear().envs(&spec.env).current_dir(&spec.cwd).stdin(Stdio::from(stdin));
+    Ok(command)
+}
+
+/// The namespaces that are really other ones than the host's. All must be.
+fn own_namespaces(host: &BTreeMap<String, String>) -> Result<Vec<String>, StageFailure> {
+    let mut own = Vec::new();
+    for (name, theirs) in host {
+        let ours = std::fs::read_link(format!("/proc/self/ns/{name}")).step(name, "read link")?;
+        if ours.to_string_lossy() == *theirs {
+            return Err(StageFailure::new(name, "is still the host's namespace"));
+        }
+        own.push(if name == "mnt" { "mount".to_owned() } else { name.clone() });
+    }
+    Ok(own)
+}
+
+/// Waits for the program, reaping whatever else ends. Our own end kills the rest.
+fn reap(program: Pid, host: &impl AsFd) -> i32 {
+    loop {
+        let exited = match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == program => {
+                FromStage::Exited { code: Some(code), signal: None }
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
+                FromStage::Exited { code: None, signal: Some(signal as i32) }
+            }
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(_) => return 125,
+        };
+        let _ = handoff::send(host, &exited, &[]);
+        return 0;
+    }
+}

@@ -1,0 +1,67 @@
+//! The inside: what our own binary does when it re-executes itself to become a sandbox.
+//!
+//! `outer` unshares and keeps the sandbox: it holds the driver's lock until everything inside is
+//! dead. `init` is process 1 inside: it builds the root, starts the program from a thread that has
+//! confined itself, and reaps. Both are single programs started with an empty environment; what
+//! they need comes over a socket on their standard input. The host closing its end ends them.
+
+use std::{io, process::ExitCode};
+
+use crate::spec::StageFailure;
+
+mod attempts;
+mod confine;
+mod init;
+mod landlocked;
+mod mounts;
+mod outer;
+mod seccomp;
+mod watch;
+
+pub(crate) use attempts::Attempt;
+
+/// Functions of the binary that may run inside by name; each reads standard input, writes standard
+/// output and returns its exit code.
+pub type InternalTable = [(&'static str, fn() -> i32)];
+
+/// First argument of a re-execution; nobody types this by chance.
+pub const MARKER: &str = "--homarus-sandbox-stage";
+
+/// Name of the built-in internal function that tries what must be denied.
+pub const ATTEMPTS: &str = "sandbox.attempts";
+
+/// To be called first thing in `main`, before any thread exists. `Some`: this process was a stage
+/// or an internal function; end with this code and do nothing else.
+pub fn stage_main(internal: &InternalTable) -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != MARKER {
+        return None;
+    }
+    let stage = args.next().and_then(|stage| stage.into_string().ok()).unwrap_or_default();
+    let name = args.next().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let code = match stage.as_str() {
+        "outer" => outer::run(),
+        "init" => init::run(),
+        "internal" => run_internal(&name, internal),
+        _ => 125,
+    };
+    Some(ExitCode::from(u8::try_from(code.clamp(0, 255)).unwrap_or(125)))
+}
+
+fn run_internal(name: &str, internal: &InternalTable) -> i32 {
+    if name == ATTEMPTS {
+        return attempts::run();
+    }
+    match internal.iter().find(|(known, _)| *known == name) {
+        Some((_, function)) => function(),
+        None => {
+            eprintln!("there is no internal function `{name}`");
+            127
+        }
+    }
+}
+
+/// A failure as an I/O error, for the few places that can only print it.
+fn failed(failure: &StageFailure) -> io::Error {
+    io::Error::other(format!("{}: {}", failure.step, failure.detail))
+}

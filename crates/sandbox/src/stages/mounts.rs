@@ -1,0 +1,317 @@
+//! The root a call sees: an empty file system with the system's folders read-only, a fresh /proc,
+//! six devices, scratch space, and the workspace behind an overlay.
+//!
+//! The last step looks at the resulting mount table itself and makes every mount read-only that is
+//! not on the short list of writable ones, so that a mount nobody thought of is read-only too.
+
+use std::{
+    ffi::CString,
+    fs::{self, File, Permissions},
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    mount::{
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+        mount_remount, unmount,
+    },
+};
+
+use super::init::EXE_INSIDE;
+use crate::spec::{LayerSpec, StageFailure, StageSpec, Step, WorkspaceSpec};
+
+pub const HOME: &str = "/run/home";
+pub const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+pub const SCRATCH: [&str; 3] = ["/tmp", HOME, "/dev/shm"];
+
+/// Where the host's tree stands until it is unmounted.
+const OLD: &str = "/.old";
+/// Unreadable things that are bound over what must stay out of reach.
+const MASK_FOLDER: &str = "/run/masked-folder";
+const MASK_FILE: &str = "/run/masked-file";
+/// Files of /proc that tell about the host, where the kernel has them.
+const MASKED_PROC: [&str; 6] = ["kcore", "keys", "timer_list", "sched_debug", "latency_stats", "kmsg"];
+
+/// Builds the root and enters it; returns how the workspace is seen.
+pub fn build(spec: &StageSpec, mark: &mut impl FnMut(&str)) -> Result<String, StageFailure> {
+    enter_empty_root()?;
+    mount("proc", make_folder("/proc")?, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
+        .step("proc", "mount a fresh /proc (is the host's own /proc partly covered?)")?;
+    masks()?;
+    for name in MASKED_PROC {
+        let path = Path::new("/proc").join(name);
+        if path.exists() {
+            mount_bind(MASK_FILE, &path).step("proc", name)?;
+        }
+    }
+    devices()?;
+    scratch(spec)?;
+    mark("base");
+    for (path, text) in &spec.files {
+        make_parent(path)?;
+        fs::write(path, text).step("root", &path.display().to_string())?;
+    }
+    for (path, target) in &spec.links {
+        make_parent(path)?;
+        std::os::unix::fs::symlink(target, path).step("root", &path.display().to_string())?;
+    }
+    for (source, target) in &spec.binds {
+        bind_read_only(source, target)?;
+    }
+    if let Some(exe) = &spec.exe {
+        bind_read_only(exe, Path::new(EXE_INSIDE))?;
+    }
+    mark("binds");
+    let mut writable: Vec<PathBuf> = SCRATCH.iter().map(PathBuf::from).collect();
+    let seen_as = match &spec.workspace {
+        Some(workspace) => mount_workspace(workspace, &mut writable)?,
+        None => "none".to_owned(),
+    };
+    mark("workspace");
+    unmount(OLD, UnmountFlags::DETACH).step("mount", "leave the host's tree")?;
+    fs::remove_dir(OLD).step("mount", "remove the old root's folder")?;
+    mark("left");
+    freeze(&writable)?;
+    Ok(seen_as)
+}
+
+fn enter_empty_root() -> Result<(), StageFailure> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("mount", "make private")?;
+    let base = ["/tmp", "/mnt", "/run", "/var"]
+        .into_iter()
+        .find(|path| Path::new(path).is_dir())
+        .ok_or_else(|| StageFailure::new("mount", "the host has neither /tmp nor /mnt, /run, /var"))?;
+    mount("root", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, data("mode=755,size=4m,nr_inodes=4096")?.as_c_str())
+        .step("mount", "mount an empty root")?;
+    let old = format!("{base}{OLD}");
+    fs::create_dir(&old).step("mount", "make the old root's folder")?;
+    rustix::process::pivot_root(base, old.as_str()).step("mount", "pivot_root")?;
+    rustix::process::chdir("/").step("mount", "enter the new root")
+}
+
+fn masks() -> Result<(), StageFailure> {
+    make_folder(MASK_FOLDER)?;
+    File::create(MASK_FILE).step("root", MASK_FILE)?;
+    for path in [MASK_FOLDER, MASK_FILE] {
+        fs::set_permissions(path, Permissions::from_mode(0)).step("root", path)?;
+    }
+    Ok(())
+}
+
+fn devices() -> Result<(), StageFailure> {
+    make_folder("/dev")?;
+    for name in DEVICES {
+        let target = format!("/dev/{name}");
+        File::create(&target).step("root", &target)?;
+        mount_bind(format!("{OLD}/dev/{name}"), &target).step("mount", &target)?;
+    }
+    for (name, target) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+        std::os::unix::fs::symlink(format!("/proc/self/{target}"), format!("/dev/{name}")).step("root", name)?;
+    }
+    Ok(())
+}
+
+/// Scratch space counts as memory of the call, so its size is bounded by a part of that.
+fn scratch(spec: &StageSpec) -> Result<(), StageFailure> {
+    for (path, mode, share) in [("/tmp", "1777", 2), (HOME, "700", 8), ("/dev/shm", "1777", 8)] {
+        let owner = spec.run_as.map(|(uid, gid)| format!(",uid={uid},gid={gid}")).unwrap_or_default();
+        let bytes = (spec.limits.memory_bytes / share).max(1 << 20);
+        let options = data(&format!("mode={mode},size={bytes},nr_inodes=100000{owner}"))?;
+        mount("scratch", make_folder(path)?, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
+            .step("mount", path)?;
+    }
+    make_folder("/var")?;
+    std::os::unix::fs::symlink("/tmp", "/var/tmp").step("root", "/var/tmp")
+}
+
+fn mount_workspace(workspace: &WorkspaceSpec, writable: &mut Vec<PathBuf>) -> Result<String, StageFailure> {
+    let source = open_old(&workspace.source)?;
+    let target = &workspace.target;
+    make_target(target, true)?;
+    let seen_as = match &workspace.layer {
+        Some(layer) => {
+            overlay(&source, layer, target)?;
+            writable.push(target.clone());
+            "overlay"
+        }
+        None => {
+            mount_bind_recursive(by_descriptor(&source), target).step("workspace", "bind it read-only")?;
+            remount_read_only(target)?;
+            "read-only"
+        }
+    };
+    for path in &workspace.caches {
+        if workspace.layer.is_some() && is_plain(target, path) == Some(true) {
+            let cache = beneath(&source, path).step("workspace", path)?;
+            mount_bind(by_descriptor(&cache), target.join(path)).step("workspace", path)?;
+            writable.push(target.join(path));
+        }
+    }
+    for path in &workspace.fixed {
+        if is_plain(target, path).is_some() {
+            let path = target.join(path);
+            mount_bind(&path, &path).step("workspace", "make a part read-only")?;
+            remount_read_only(&path)?;
+        }
+    }
+    for path in &workspace.secret {
+        if let Some(is_folder) = is_plain(target, path) {
+            let mask = if is_folder { MASK_FOLDER } else { MASK_FILE };
+            mount_bind(mask, target.join(path)).step("workspace", "cover a secret")?;
+        }
+    }
+    Ok(seen_as.to_owned())
+}
+
+fn overlay(source: &OwnedFd, layer: &LayerSpec, target: &Path) -> Result<(), StageFailure> {
+    // By descriptor, because option text gives commas and colons of paths a meaning.
+    let (upper, work) = (open_old(&layer.upper)?, open_old(&layer.work)?);
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr",
+        by_descriptor(source),
+        by_descriptor(&upper),
+        by_descriptor(&work)
+    );
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    // `volatile`: the layer is synced by us, file by file, so its unmounting need not sync the disk.
+    let fast = data(&format!("{options},volatile"))?;
+    if mount("workspace", target, "overlay", flags, fast.as_c_str()).is_ok() {
+        return Ok(());
+    }
+    mount("workspace", target, "overlay", flags, data(&options)?.as_c_str()).step("overlay", "mount (userxattr)")
+}
+
+/// `Some(is_folder)` if it exists and no part of it is a symbolic link.
+fn is_plain(root: &Path, relative: &str) -> Option<bool> {
+    let mut path = root.to_owned();
+    let mut is_folder = true;
+    for part in relative.split('/') {
+        path.push(part);
+        let meta = fs::symlink_metadata(&path).ok()?;
+        if meta.file_type().is_symlink() {
+            return None;
+        }
+        is_folder = meta.is_dir();
+    }
+    Some(is_folder)
+}
+
+fn bind_read_only(source: &Path, target: &Path) -> Result<(), StageFailure> {
+    let source = in_old(source);
+    let what = target.display().to_string();
+    make_target(target, source.is_dir())?;
+    mount_bind_recursive(&source, target).step("mount", &what)?;
+    remount_read_only(target)
+}
+
+/// Of the mount that is on top at this path. Flags the host has set must be kept, or it is refused.
+fn remount_read_only(target: &Path) -> Result<(), StageFailure> {
+    let now = rustix::fs::statvfs(target).step("mount", "statvfs")?.f_flag;
+    let mut flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
+    for (seen, flag) in [
+        (rustix::fs::StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (rustix::fs::StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ] {
+        flags.set(flag, now.contains(seen));
+    }
+    mount_remount(target, flags, c"").step("mount", &format!("make {} read-only", target.display()))
+}
+
+/// Makes every mount read-only that is not listed, and checks that it now is.
+fn freeze(writable: &[PathBuf]) -> Result<(), StageFailure> {
+    let table = fs::read_to_string("/proc/self/mountinfo").step("mount", "read the mount table")?;
+    for (path, options) in table.lines().filter_map(mount_line) {
+        if writable.contains(&path) || options.split(',').any(|option| option == "ro") {
+            continue;
+        }
+        let mut flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
+        flags.set(MountFlags::NODEV, options.split(',').any(|option| option == "nodev"));
+        flags.set(MountFlags::NOEXEC, options.split(',').any(|option| option == "noexec"));
+        mount_remount(&path, flags, c"").step("mount", &format!("make {} read-only", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Mount point and mount options of a line of `mountinfo`.
+fn mount_line(line: &str) -> Option<(PathBuf, &str)> {
+    let mut fields = line.split(' ').skip(4);
+    let path = unescape(fields.next()?);
+    Some((PathBuf::from(path), fields.next()?))
+}
+
+/// `mountinfo` writes blank, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let octal = (*first == b'\\')
+            .then(|| after.get(..3).and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok()))
+            .flatten();
+        out.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &after[3..] } else { after };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn in_old(path: &Path) -> PathBuf {
+    Path::new(OLD).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn open_old(path: &Path) -> Result<OwnedFd, StageFailure> {
+    let old = rustix::fs::openat(CWD, OLD, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("mount", OLD)?;
+    beneath(&old, path.strip_prefix("/").unwrap_or(path)).step("workspace", &path.display().to_string())
+}
+
+fn beneath(folder: &OwnedFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat2(folder, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?)
+}
+
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn make_folder(path: &str) -> Result<&str, StageFailure> {
+    fs::create_dir_all(path).step("root", path)?;
+    Ok(path)
+}
+
+fn make_parent(path: &Path) -> Result<(), StageFailure> {
+    match path.parent() {
+        Some(parent) => fs::create_dir_all(parent).step("root", &parent.display().to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Something to mount on. Below a read-only bind it exists already, as on the host.
+fn make_target(target: &Path, folder: bool) -> Result<(), StageFailure> {
+    let what = target.display().to_string();
+    if folder {
+        return fs::create_dir_all(target).step("root", &what);
+    }
+    make_parent(target)?;
+    if !target.exists() {
+        File::create(target).step("root", &what)?;
+    }
+    Ok(())
+}
+
+fn data(text: &str) -> Result<CString, StageFailure> {
+    CString::new(text).step("mount", "options")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_lines_are_read_with_their_escapes() {
+        let line = r"36 35 98:0 /a /mnt/a\040b\134c rw,nodev,relatime shared:1 - ext4 /dev/x rw";
+        assert_eq!(mount_line(line), Some((PathBuf::from(r"/mnt/a b\c"), "rw,nodev,relatime")));
+        assert_eq!(mount_line("36 35"), None);
+    }
+}
