@@ -58,7 +58,7 @@ mod tests {
     /// The value is also the worked example of `docs/journal.md`: a change of format must be seen.
     #[test]
     fn the_format_is_pinned() {
-        assert_eq!(LINK.hash().to_hex(), "PINNED");
+        assert_eq!(LINK.hash().to_hex(), "7e652bdb8a004c39cfd74ced492db32ed4df2fa9d47bc111b83b6e6f3b29a333");
     }
 
     #[test]

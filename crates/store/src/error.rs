@@ -63,18 +63,11 @@ impl From<rusqlite::Error> for OpError {
     }
 }
 
-impl OpError {
-    pub(crate) fn into_write_error(self) -> JournalError {
-        match self {
-            Self::Own(error) => error,
-            Self::Sql(error) => unwritable(&error),
-        }
-    }
-}
-
 pub(crate) fn unwritable(error: &rusqlite::Error) -> JournalError {
     let text = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk is full, or the journal reached its size limit; free some space and try again".to_owned(),
+        Some(ErrorCode::DiskFull) => {
+            "the disk is full, or the journal reached its size limit; free some space and try again".to_owned()
+        }
         Some(ErrorCode::ReadOnly) => "the state folder is read-only".to_owned(),
         Some(ErrorCode::DatabaseBusy) => "another process held the journal for too long".to_owned(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return JournalError::Damaged(error.to_string()),

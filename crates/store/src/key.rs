@@ -28,7 +28,7 @@ pub(crate) fn load(dir: &Path, may_create: bool) -> Result<SigningKey, StoreErro
     let key = SigningKey::from_bytes(&read_hex(&path)?);
     let public = layout::public_key(dir);
     if may_create && !public.exists() {
-        put(&public, &hex::encode(key.verifying_key().to_bytes()), 0o644)?;
+        place(&public, &hex::encode(key.verifying_key().to_bytes()), 0o644)?;
     }
     Ok(key)
 }
@@ -42,15 +42,16 @@ pub(crate) fn load_public(dir: &Path) -> Result<VerifyingKey, StoreError> {
 fn create(dir: &Path) -> Result<SigningKey, StoreError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(StoreError::Random)?;
-    let public = hex::encode(SigningKey::from_bytes(&seed).verifying_key().to_bytes());
-    place(&layout::key(dir), &hex::encode(seed), &public)?;
+    place(&layout::key(dir), &hex::encode(seed), 0o600)?;
     load(dir, true)
 }
 
 /// Writes the key whole or not at all, and never over another: two first starts at once agree on one.
-fn place(path: &Path, text: &str, unique: &str) -> Result<(), StoreError> {
-    let draft = path.with_extension(format!("{}.new", &unique[..16]));
-    put(&draft, text, 0o600)?;
+fn place(path: &Path, text: &str, mode: u32) -> Result<(), StoreError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(StoreError::Random)?;
+    let draft = path.with_extension(format!("{}.new", hex::encode(random)));
+    put(&draft, text, mode)?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft).map_err(StoreError::io("remove", draft))?;
     match linked {

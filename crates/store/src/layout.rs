@@ -14,6 +14,11 @@ pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("journal.db")
 }
 
+/// SQLite's write-ahead log.
+pub(crate) fn log(dir: &Path) -> PathBuf {
+    dir.join("journal.db-wal")
+}
+
 pub(crate) fn key(dir: &Path) -> PathBuf {
     dir.join("keys/journal.key")
 }

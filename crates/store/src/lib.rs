@@ -6,6 +6,7 @@
 //! `writer` (how transactions share an fsync), `chain` (the hashes), `verify`.
 
 mod chain;
+mod drivers;
 mod error;
 mod journal;
 mod key;
@@ -27,7 +28,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use homarus_contract::{
     ids::{DriverId, RunId},
     journal::JournalError,
@@ -92,8 +93,10 @@ impl Store {
     pub fn open(options: Options) -> Result<Arc<Self>, StoreError> {
         let dir = options.dir;
         layout::prepare(&dir)?;
+        // Before the database: whoever sees a database may rely on its key.
+        let key = key::load(&dir, !schema::has_database(&dir))?;
         let connection = schema::open_for_writing(&dir, options.journal_bytes_max, (options.clock)())?;
-        let key = open_key(&connection, &dir)?;
+        agree_on_key(&connection, &dir, &key)?;
         let lock = DriverLock::create(&dir)?;
         let public_key = key.verifying_key();
         let driver = lock.driver.clone();
@@ -170,20 +173,14 @@ impl Drop for Store {
     }
 }
 
-/// The key of this folder, which must be the one the database names, once it names one.
-fn open_key(connection: &Connection, dir: &Path) -> Result<ed25519_dalek::SigningKey, StoreError> {
-    let stored = stored_key(connection)?;
-    let key = key::load(dir, stored.is_none())?;
+/// The key must be the one the database names, once it names one.
+fn agree_on_key(connection: &Connection, dir: &Path, key: &SigningKey) -> Result<(), StoreError> {
     let public = hex::encode(key.verifying_key().to_bytes());
-    match stored {
-        Some(stored) if stored == public => {}
-        Some(_) => return Err(StoreError::WrongKey(layout::key(dir))),
-        None => {
-            connection
-                .execute("INSERT INTO meta (name, value) VALUES ('public_key', ?1) ON CONFLICT DO NOTHING", [public])?;
-        }
+    if stored_key(connection)?.is_none() {
+        let name = "INSERT INTO meta (name, value) VALUES ('public_key', ?1) ON CONFLICT DO NOTHING";
+        connection.execute(name, [&public])?;
     }
-    Ok(key)
+    if stored_key(connection)? == Some(public) { Ok(()) } else { Err(StoreError::WrongKey(layout::key(dir))) }
 }
 
 fn stored_key(connection: &Connection) -> rusqlite::Result<Option<String>> {

@@ -16,7 +16,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     chain::Link,
     error::OpError,
-    layout, lock,
     project::{Change, Projection, blobs_of, is_checkpointed},
     rebuild,
     rows::{self, Head, signed},
@@ -140,9 +139,7 @@ impl Ops<'_> {
             return Err(fenced().into());
         }
         if head.seq != fence.seq() {
-            return Err(
-                JournalError::WrongSeq { run: run.clone(), expected: fence.seq(), actual: head.seq }.into()
-            );
+            return Err(JournalError::WrongSeq { run: run.clone(), expected: fence.seq(), actual: head.seq }.into());
         }
         check_events(append)?;
         self.put_blobs(&append.blobs)?;
@@ -203,9 +200,7 @@ impl Ops<'_> {
             let current = head.epoch;
             return Err(JournalError::Fenced { run: run.clone(), ours: fence.epoch(), current }.into());
         }
-        self.connection
-            .prepare_cached("UPDATE streams SET owner = NULL WHERE stream = ?1")?
-            .execute([run.as_str()])?;
+        self.connection.prepare_cached("UPDATE streams SET owner = NULL WHERE stream = ?1")?.execute([run.as_str()])?;
         Ok(())
     }
 
@@ -265,7 +260,13 @@ impl Ops<'_> {
     }
 
     /// Links the events to the head, moves the head, and writes both.
-    fn put_events(&mut self, stream: &str, head: &mut Head, events: &[Event], changes: &[Change]) -> Result<(), OpError> {
+    fn put_events(
+        &mut self,
+        stream: &str,
+        head: &mut Head,
+        events: &[Event],
+        changes: &[Change],
+    ) -> Result<(), OpError> {
         let mut bodies = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             self.check_blobs(event)?;
@@ -345,72 +346,6 @@ impl Ops<'_> {
             .execute([run.as_str(), call.as_str()])?;
         Ok(())
     }
-
-    fn is_dead(&mut self, driver: &DriverId) -> bool {
-        if !self.memory.dead.contains(driver) {
-            if lock::is_alive(self.dir, driver) {
-                return false;
-            }
-            self.memory.dead.insert(driver.clone());
-        }
-        true
-    }
-
-    /// Names this driver, so that others can find its lock file; clears away dead ones the first time.
-    fn register(&mut self) -> Result<(), OpError> {
-        self.connection
-            .prepare_cached("INSERT INTO drivers (driver, since_ms) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-            .execute(params![self.driver.as_str(), signed(self.now_ms)])?;
-        if self.memory.swept {
-            return Ok(());
-        }
-        self.memory.swept = true;
-        let idle: Vec<DriverId> = self
-            .connection
-            .prepare_cached(
-                "SELECT driver FROM drivers WHERE driver <> ?1
-                 AND NOT EXISTS (SELECT 1 FROM streams WHERE owner = driver) LIMIT 100",
-            )?
-            .query_map([self.driver.as_str()], |row| rows::driver(row, 0))?
-            .filter_map(Result::transpose)
-            .collect::<Result<_, _>>()?;
-        for driver in idle {
-            if self.is_dead(&driver) {
-                self.forget_idle(&driver)?;
-            }
-        }
-        let connection = self.connection;
-        lock::sweep_strays(self.dir, |driver| {
-            let find = connection.prepare_cached("SELECT 1 FROM drivers WHERE driver = ?1");
-            find.and_then(|mut find| find.exists([driver.as_str()])).unwrap_or(true)
-        });
-        Ok(())
-    }
-
-    /// Strikes out a dead driver that owns nothing any more.
-    fn forget_idle(&mut self, driver: &DriverId) -> Result<(), OpError> {
-        let mut owns = self.connection.prepare_cached("SELECT 1 FROM streams WHERE owner = ?1")?;
-        if !owns.exists([driver.as_str()])? {
-            self.connection
-                .prepare_cached("DELETE FROM drivers WHERE driver = ?1")?
-                .execute([driver.as_str()])?;
-            self.memory.forget.push(driver.clone());
-        }
-        Ok(())
-    }
-}
-
-/// At the end of a process: takes its name and lock file away if it leaves no run behind.
-pub(crate) fn retire(connection: &Connection, dir: &Path, driver: &DriverId) -> rusqlite::Result<()> {
-    let owns = "SELECT 1 FROM streams WHERE owner = ?1";
-    if connection.prepare(owns)?.exists([driver.as_str()])? {
-        return Ok(());
-    }
-    if connection.prepare("SELECT 1 FROM drivers WHERE driver = ?1")?.exists([driver.as_str()])? {
-        connection.execute("DELETE FROM drivers WHERE driver = ?1", [driver.as_str()])?;
-    }
-    lock::remove(layout::driver_lock(dir, driver));
-    Ok(())
 }
 
 fn check_events(append: &Append) -> Result<(), JournalError> {
@@ -436,7 +371,8 @@ fn check_events(append: &Append) -> Result<(), JournalError> {
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String, JournalError> {
-    serde_json::to_string(value).map_err(|error| JournalError::Refused(format!("it cannot be written as JSON: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| JournalError::Refused(format!("it cannot be written as JSON: {error}")))
 }
 
 fn refuse<T>(what: &str) -> Result<T, OpError> {

@@ -126,10 +126,7 @@ pub(crate) fn blobs_of(event: &Event) -> Vec<Hash> {
 
 /// Events after which the run's head is written into the system stream.
 pub(crate) fn is_checkpointed(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Accepted(_) | Event::TakenOver { .. } | Event::Waiting { .. } | Event::Finished { .. }
-    )
+    matches!(event, Event::Accepted(_) | Event::TakenOver { .. } | Event::Waiting { .. } | Event::Finished { .. })
 }
 
 fn final_status(status: FinishStatus) -> RunStatus {

@@ -36,10 +36,7 @@ impl Readers {
         Self { dir: dir.to_path_buf(), idle: Mutex::new(Vec::new()) }
     }
 
-    pub(crate) fn with<T>(
-        &self,
-        ask: impl FnOnce(&Connection) -> Result<T, JournalError>,
-    ) -> Result<T, JournalError> {
+    pub(crate) fn with<T>(&self, ask: impl FnOnce(&Connection) -> Result<T, JournalError>) -> Result<T, JournalError> {
         let waiting = self.idle().pop();
         let connection = match waiting {
             Some(connection) => connection,
@@ -212,9 +209,7 @@ fn run_row(row: &Row<'_>, owners: &mut Owners<'_>) -> rusqlite::Result<RunRow> {
 fn hash_at(connection: &Connection, stream: &StreamId, seq: u64) -> Result<Hash, JournalError> {
     let found = connection
         .prepare_cached("SELECT hash FROM events WHERE stream = ?1 AND seq = ?2")
-        .and_then(|mut find| {
-            find.query_row(params![stream.as_str(), signed(seq)], |row| rows::hash(row, 0)).optional()
-        })
+        .and_then(|mut find| find.query_row(params![stream.as_str(), signed(seq)], |row| rows::hash(row, 0)).optional())
         .map_err(unreadable)?;
     found.ok_or_else(|| damaged(stream, seq, "it is missing"))
 }

@@ -1,10 +1,6 @@
 //! The projections made anew from the events alone.
 
-use homarus_contract::{
-    event::Event,
-    ids::RunId,
-    journal::JournalError,
-};
+use homarus_contract::{event::Event, ids::RunId, journal::JournalError};
 use rusqlite::{Connection, params};
 
 use crate::{

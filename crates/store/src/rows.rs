@@ -142,9 +142,11 @@ pub(crate) fn put_budget(connection: &Connection, run: &RunId, projection: &Proj
 }
 
 pub(crate) fn put_inbox(connection: &Connection, run: &RunId, source: &str, ext_id: &str) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO inbox (source, ext_id, run) VALUES (?1, ?2, ?3)")?
-        .execute([source, ext_id, run.as_str()])?;
+    connection.prepare_cached("INSERT INTO inbox (source, ext_id, run) VALUES (?1, ?2, ?3)")?.execute([
+        source,
+        ext_id,
+        run.as_str(),
+    ])?;
     Ok(())
 }
 

@@ -1,19 +1,39 @@
 //! The database file: made, checked, brought to the current format, opened.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{
+    ffi::OsString,
+    fs::OpenOptions,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use refinery::{Migration, Runner};
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::{error::StoreError, layout};
 
 const BUSY: Duration = Duration::from_secs(10);
+const SWITCH_ATTEMPTS_MAX: u32 = 100;
+const SWITCH_PAUSE: Duration = Duration::from_millis(10);
 const PAGE_BYTES: u64 = 4096;
 const STATEMENTS_MAX: usize = 64;
 
 /// All formats there ever were, oldest first. A released file is never edited, only followed.
 fn runner() -> Result<Runner, StoreError> {
-    Ok(Runner::new(&[Migration::unapplied("V1__journal", include_str!("../migrations/V1__journal.sql"))?]))
+    Ok(runner_of(&[Migration::unapplied("V1__journal", include_str!("../migrations/V1__journal.sql"))?]))
+}
+
+/// Grouped: the tables and the note of their version are one transaction, so that a kill between
+/// them cannot leave a database nobody knows the format of.
+fn runner_of(migrations: &[Migration]) -> Runner {
+    Runner::new(migrations).set_grouped(true)
+}
+
+/// Whether there is one already, or at least the beginning of one.
+pub(crate) fn has_database(dir: &Path) -> bool {
+    std::fs::metadata(layout::database(dir)).is_ok_and(|file| file.len() > 0)
 }
 
 /// A connection that writes, to a database of the current format.
@@ -28,10 +48,45 @@ pub(crate) fn open_for_reading(dir: &Path) -> Result<Connection, StoreError> {
         return Err(StoreError::NoJournal(dir.to_path_buf()));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    let connection = match open_and_look(&path, flags) {
+        Err(error) if is_read_only_medium(&error) && !has_log(dir) => {
+            // A copy on a medium that cannot be written, with nothing in its log: nobody can change it.
+            open_and_look(Path::new(&immutable_uri(&path)), flags | OpenFlags::SQLITE_OPEN_URI)?
+        }
+        opened => opened?,
+    };
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
+}
+
+/// SQLite opens lazily: only a question shows whether it can.
+fn open_and_look(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+fn is_read_only_medium(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+fn has_log(dir: &Path) -> bool {
+    std::fs::metadata(layout::log(dir)).is_ok_and(|log| log.len() > 0)
+}
+
+fn immutable_uri(path: &Path) -> OsString {
+    let mut uri = OsString::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte).to_string());
+            }
+            byte => uri.push(format!("%{byte:02x}")),
+        }
+    }
+    uri.push("?immutable=1");
+    uri
 }
 
 /// Refuses what this program cannot read.
@@ -60,17 +115,20 @@ fn open_with(dir: &Path, journal_bytes_max: u64, now_ms: u64, runner: &Runner) -
     connection.pragma_update(None, "foreign_keys", true)?;
     let pages_max = i64::try_from(journal_bytes_max / PAGE_BYTES).unwrap_or(i64::MAX).clamp(1, 4_294_967_294);
     connection.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
+    let path = layout::format_lock(dir);
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = lock.map_err(StoreError::io("create", &path))?;
+    // Shared for the look: nobody else's change is seen half done, and nobody waits for a look.
+    lock.lock_shared().map_err(StoreError::io("lock", &path))?;
     if format_of(&connection, dir)? != Some(newest(runner)) {
+        lock.unlock().and_then(|()| lock.lock()).map_err(StoreError::io("lock", &path))?;
         bring_up(&mut connection, dir, now_ms, runner)?;
     }
     Ok(connection)
 }
 
+/// Under the format lock: looks again, since another process may have done it meanwhile.
 fn bring_up(connection: &mut Connection, dir: &Path, now_ms: u64, runner: &Runner) -> Result<(), StoreError> {
-    let path = layout::format_lock(dir);
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let lock = lock.map_err(StoreError::io("create", &path))?;
-    lock.lock().map_err(StoreError::io("lock", &path))?;
     let known = newest(runner);
     match format_of(connection, dir)? {
         Some(found) if found == known => return Ok(()),
@@ -78,10 +136,21 @@ fn bring_up(connection: &mut Connection, dir: &Path, now_ms: u64, runner: &Runne
             return Err(StoreError::NewerFormat { dir: dir.to_path_buf(), found, known });
         }
         Some(found) => back_up(connection, dir, found, now_ms)?,
-        None => connection.pragma_update(None, "journal_mode", "WAL")?,
+        None => switch_to_wal(connection)?,
     }
     runner.run(connection)?;
     Ok(())
+}
+
+/// For this switch SQLite does not wait for readers by itself.
+fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
+    for _ in 0..SWITCH_ATTEMPTS_MAX {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => thread::sleep(SWITCH_PAUSE),
+            switched => return switched,
+        }
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")
 }
 
 fn back_up(connection: &Connection, dir: &Path, format: u32, now_ms: u64) -> Result<(), StoreError> {
@@ -98,6 +167,9 @@ fn back_up(connection: &Connection, dir: &Path, format: u32, now_ms: u64) -> Res
 
 /// The format a database has; `None` for an empty one.
 fn format_of(connection: &Connection, dir: &Path) -> Result<Option<u32>, StoreError> {
+    // One snapshot: another process may be making the tables right now.
+    let snapshot = connection.unchecked_transaction()?;
+    let connection: &Connection = &snapshot;
     let has = |table: &str| {
         let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
         connection.query_row(sql, [table], |_| Ok(())).optional().map(|row| row.is_some())
@@ -137,7 +209,7 @@ mod tests {
     fn next_format(sql: &str) -> Runner {
         let mut all = runner().unwrap().get_migrations().clone();
         all.push(Migration::unapplied("V2__next", sql).unwrap());
-        Runner::new(&all)
+        runner_of(&all)
     }
 
     #[test]

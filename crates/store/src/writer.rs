@@ -18,9 +18,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     Clock,
     chain::sign_head,
+    drivers,
     error::{OpError, StoreError, unwritable},
     layout, lock,
-    ops::{self, Command, Done, Memory, Ops},
+    ops::{Command, Done, Memory, Ops},
     rows,
 };
 
@@ -110,7 +111,7 @@ impl Writer {
             self.work(group);
         }
         // A lock file that stays is swept by a later process.
-        let _ = ops::retire(&self.parts.connection, &self.parts.dir, &self.parts.driver);
+        let _ = drivers::retire(&self.parts.connection, &self.parts.dir, &self.parts.driver);
     }
 
     fn work(&mut self, group: Vec<Job>) {
@@ -153,7 +154,8 @@ impl Writer {
                 connection: &self.parts.connection,
                 dir: &self.parts.dir,
                 driver: &self.parts.driver,
-                now_ms: (self.parts.clock)(),
+                // The database has no larger number, and the hash must cover what the row says.
+                now_ms: (self.parts.clock)().min(i64::MAX as u64),
                 memory: &mut self.memory,
             }
             .perform(&job.command);

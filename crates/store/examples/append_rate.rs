@@ -1,0 +1,137 @@
+//! How many durable appends a second this machine does: `cargo run --release -p homarus-store
+//! --example append_rate [FOLDER]`. Prints one line for each number of runs at work at once, then
+//! how long it takes to open and list a journal of 10,000 runs, and to take them all over.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use homarus_contract::{
+    action::Tier,
+    budget::Budget,
+    event::{Accepted, ApprovalsMode, Event, Inbound, Profile},
+    ids::{Hash, RunId},
+    journal::{Append, Journal, JournalError},
+    model::ModelRef,
+};
+use homarus_store::{Options, Store};
+
+type Failure = Box<dyn std::error::Error>;
+
+const APPENDS: u32 = 2_000;
+const RUNS: u32 = 10_000;
+
+fn main() -> Result<(), Failure> {
+    let dir = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("append-rate-journal"), PathBuf::from);
+    let runtime = tokio::runtime::Runtime::new()?;
+    for at_once in [1, 10, 100] {
+        runtime.block_on(rate(&dir.join(format!("rate-{at_once}")), at_once))?;
+    }
+    runtime.block_on(many_runs(&dir.join("many")))?;
+    std::fs::remove_dir_all(&dir)?;
+    Ok(())
+}
+
+async fn rate(dir: &Path, at_once: u32) -> Result<(), Failure> {
+    let store = Store::open(Options::new(dir))?;
+    let before = store.stats();
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..at_once).map(|at| tokio::spawn(work(store.clone(), at, APPENDS / at_once))).collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await??);
+    }
+    let (seconds, after) = (start.elapsed().as_secs_f64(), store.stats());
+    times.sort();
+    println!(
+        "{at_once:>3} at once: {:>6.0} appends/s, p50 {:?}, p99 {:?}, {} commits for {} requests",
+        times.len() as f64 / seconds,
+        times[times.len() / 2],
+        times[times.len() * 99 / 100],
+        after.commits - before.commits,
+        after.requests - before.requests,
+    );
+    Ok(())
+}
+
+/// One run that appends, each time after the last is durable, as an agent does.
+async fn work(store: Arc<Store>, at: u32, appends: u32) -> Result<Vec<Duration>, JournalError> {
+    let mut fence = store.accept(accepted(at), vec![Vec::new()]).await?;
+    let mut times = Vec::new();
+    for step in 0..appends {
+        let mut append = Append::new(fence.clone());
+        append.push(Event::Nudged { reason: "rate".into(), text: format!("{step:0>400}") });
+        append.push(Event::Nudged { reason: "rate".into(), text: format!("{step:0>400}") });
+        let start = Instant::now();
+        fence = store.append(append).await?;
+        times.push(start.elapsed());
+    }
+    Ok(times)
+}
+
+async fn many_runs(dir: &Path) -> Result<(), Failure> {
+    let store = Store::open(Options::new(dir))?;
+    let tasks: Vec<_> = (0..RUNS).map(|at| tokio::spawn(accept(store.clone(), at))).collect();
+    for task in tasks {
+        task.await??;
+    }
+    drop(store);
+
+    let start = Instant::now();
+    let reader = Store::open_read_only(Options::new(dir))?;
+    let listed = reader.runs(50)?.len();
+    println!("open read-only and list {listed} of {RUNS} runs: {:?}", start.elapsed());
+    let start = Instant::now();
+    println!("list all {}: {:?}", reader.runs(RUNS)?.len(), start.elapsed());
+    drop(reader);
+
+    let start = Instant::now();
+    let store = Store::open(Options::new(dir))?;
+    println!("open for writing: {:?}", start.elapsed());
+    let start = Instant::now();
+    let orphans = store.orphans()?;
+    let tasks: Vec<_> = orphans
+        .into_iter()
+        .map(|run| {
+            let store = store.clone();
+            tokio::spawn(async move { store.claim(run).await })
+        })
+        .collect();
+    let count = tasks.len();
+    for task in tasks {
+        task.await??;
+    }
+    println!("take over {count} runs: {:?}", start.elapsed());
+    let start = Instant::now();
+    let report = store.verify(None)?;
+    println!("verify {} events, {} findings: {:?}", report.events, report.findings.len(), start.elapsed());
+    Ok(())
+}
+
+async fn accept(store: Arc<Store>, at: u32) -> Result<(), JournalError> {
+    store.accept(accepted(at), vec![Vec::new()]).await.map(|_| ())
+}
+
+fn accepted(at: u32) -> Accepted {
+    let nothing = Hash::of(b"");
+    Accepted {
+        run: RunId::generate(u64::from(at), [0; 5]),
+        inbound: Inbound { source: "rate".into(), ext_id: at.to_string(), text: "measure".into() },
+        machine: "agent".into(),
+        workspace: "/nowhere".into(),
+        models: vec![ModelRef { provider: "none".into(), model: "none".into() }],
+        profile: Profile {
+            grants: Vec::new(),
+            rules: String::new(),
+            approvals: ApprovalsMode::Deny,
+            tier: Tier::Internal,
+        },
+        budget: Budget::default(),
+        system: nothing,
+        tools: nothing,
+        orientation: nothing,
+        homarus_version: env!("CARGO_PKG_VERSION").into(),
+    }
+}

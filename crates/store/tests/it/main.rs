@@ -1,0 +1,12 @@
+//! The journal from outside: what it promises to drivers, to readers, and against tampering.
+
+mod append;
+mod budget;
+mod fixture;
+mod full;
+mod mail;
+mod opening;
+mod owner;
+mod rebuild;
+mod runs;
+mod verify;
