@@ -291,10 +291,10 @@ pub fn probe() -> Result<ProbeResponse, CliError> {
     let config = Config::load(&dirs)?;
     let report = L1::probe(&sandbox_options(&dirs, &config, None)?);
     Ok(ProbeResponse {
-        backend: "l1".to_owned(),
-        ok: report.is_ok(),
+        backend: report.backend.to_owned(),
+        ok: report.ok,
         checks: report
-            .checks
+            .probes
             .into_iter()
             .map(|check| ProbeCheck { id: check.id, ok: check.ok, detail: check.detail, fix: check.fix })
             .collect(),
@@ -302,7 +302,9 @@ pub fn probe() -> Result<ProbeResponse, CliError> {
 }
 
 fn sandbox(dirs: &Dirs, config: &Config, store: Option<&Arc<Store>>) -> Result<L1, CliError> {
-    Ok(L1::new(sandbox_options(dirs, config, store)?))
+    let options = sandbox_options(dirs, config, store)?;
+    let report = L1::probe(&options);
+    L1::new(options, report).map_err(CliError::failed)
 }
 
 fn sandbox_options(

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -175,7 +175,7 @@ impl World {
     }
 
     fn profile(&self) -> Profile {
-        let grants = ["file:read:./**", "file:write:./**", "shell:run", "net:connect:*"];
+        let grants = ["file:read:./**", "file:write:./**", "shell:run"];
         Profile {
             grants: grants.into_iter().map(str::to_owned).collect(),
             rules: self.rules.clone(),
@@ -199,13 +199,15 @@ impl World {
         options.driver_lock = store.driver_lock().map(|file| Arc::new(file.try_clone().unwrap()));
         options.hidden = vec![self.state.clone()];
         options.exe = PathBuf::from(env!("CARGO_BIN_EXE_homarus"));
+        let report = L1::probe(&options);
+        let sandbox = L1::new(options, report).expect("the sandbox is available");
         Driver::new(Options {
             machine: Agent,
             gate: Gate::new(guard, journal.clone()),
             journal,
             models: Arc::new(Scripted { answers: self.answers.clone(), outside: self.outside.clone() }),
             tools: self.tools(),
-            sandbox: Arc::new(L1::new(options)),
+            sandbox: Arc::new(sandbox),
             observer: Arc::new(Silent),
             approver: Arc::new(Person { granted: self.granted }),
             limits: Limits::default(),
@@ -222,10 +224,6 @@ pub fn text(text: &str) -> ProviderBlock {
 
 pub fn call(name: &str, arguments: &str) -> ProviderBlock {
     ProviderBlock::ToolCall { provider_id: "p1".to_owned(), name: name.to_owned(), arguments: arguments.to_owned() }
-}
-
-pub fn exists(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
 }
 
 /// A journal whose driver dies right after its n-th commit: the commit is durable, and nothing
@@ -373,7 +371,7 @@ impl Tool for Effect {
     }
 
     fn plan(&self, _context: &ToolContext, _action: &Action) -> Result<Plan, ToolError> {
-        let resources = vec![Resource { verb: "net:connect".to_owned(), target: "example.org".to_owned() }];
+        let resources = vec![Resource { verb: "shell:run".to_owned(), target: "an-effect".to_owned() }];
         Ok(Plan { summary: "an effect".to_owned(), resources, class: self.class, diff: None })
     }
 
