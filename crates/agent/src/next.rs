@@ -26,7 +26,7 @@ pub fn next(state: &State) -> Vec<Command> {
     if state.finished.is_some() {
         return Vec::new();
     }
-    let mut commands = Vec::new();
+    let mut commands: Vec<Command> = state.unsettled.iter().map(settle).collect();
     for call in state.calls() {
         if !call.is_answered() {
             commands.push(advance(call));

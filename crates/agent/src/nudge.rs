@@ -7,8 +7,8 @@ use homarus_contract::message::StopReason;
 
 use crate::state::State;
 
-/// The reason under which the model is told of merge conflicts.
-pub const CONFLICT: &str = "conflict";
+/// The reason under which the model is told that a change was not applied after all.
+pub const NOT_APPLIED: &str = "not-applied";
 
 const CUT_OFF_MAX: u32 = 3;
 const EMPTY_MAX: u32 = 2;
@@ -19,13 +19,12 @@ const REPEAT_MAX: u32 = 3;
 pub fn due(state: &State) -> Option<(String, String)> {
     let given = |reason: &str| state.nudges.get(reason).copied().unwrap_or(0);
     let nudge = |reason: &str, text: &str| Some((reason.to_owned(), text.to_owned()));
-    if !state.conflicts.is_empty() {
+    if !state.not_applied.is_empty() {
         let text = format!(
-            "Someone else changed these files meanwhile, so your version was kept apart and not applied: {}. \
-             Read them again before you change them.",
-            state.conflicts.join(", ")
+            "These changes of yours were not applied: {}. Read the files again before you change them.",
+            state.not_applied.join("; ")
         );
-        return Some((CONFLICT.to_owned(), text));
+        return Some((NOT_APPLIED.to_owned(), text));
     }
     if let Some((name, _, count)) = &state.seen.repeated
         && *count >= REPEAT_FROM

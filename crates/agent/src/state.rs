@@ -27,8 +27,10 @@ pub struct State {
     pub bound: Option<(String, u64)>,
     pub waiting: Option<WaitingOn>,
     pub finished: Option<FinishStatus>,
-    /// Conflicts of merges the model has not been told of.
-    pub conflicts: Vec<String>,
+    /// Calls of closed steps whose layers are still to be merged: the model is asked meanwhile.
+    pub unsettled: Vec<Call>,
+    /// What was not applied after all, and why; the model has not been told yet.
+    pub not_applied: Vec<String>,
 }
 
 /// What the run has done so far, as far as nudges and the final status depend on it.
@@ -162,7 +164,9 @@ impl State {
             Event::ModelIntent { step, attempt, .. } => self.open_step(*step, *attempt),
             Event::BlockDone { block, .. } => self.block(block),
             Event::ModelResult { stop, wall_ms, .. } => self.close_step(*stop, *wall_ms),
-            Event::ModelFailed { model, class, message, retry_after_ms, .. } => {
+            Event::ModelFailed { step, model, class, message, retry_after_ms } => {
+                // A model that the gate refused was never asked: there is no intent before this.
+                self.turn_to(*step);
                 self.step.open = false;
                 self.step.failures.push(Failure {
                     model: model.clone(),
@@ -198,18 +202,27 @@ impl State {
             }),
             Event::ActResult(result) => self.result(result),
             Event::Merged { call, report } => {
-                self.conflicts.extend(report.conflicts.iter().map(|conflict| conflict.path.clone()));
+                self.not_applied.extend(report.conflicts.iter().map(|conflict| {
+                    format!("{} (changed by someone else meanwhile; your version was kept apart)", conflict.path)
+                }));
                 self.with_call(call, |call, seen| {
                     call.settled = Some(Settled::Merged);
                     seen.writes += 1;
                     seen.checks_since_write = 0;
                 });
+                self.unsettled.retain(|open| open.tool_call.call != *call);
             }
-            Event::Discarded { call, reason } => self.with_call(call, |call, seen| {
-                call.settled = Some(Settled::Discarded(reason.clone()));
-                seen.denials += 1;
-                seen.denials_in_a_row += 1;
-            }),
+            Event::Discarded { call, reason } => {
+                if self.unsettled.iter().any(|open| open.tool_call.call == *call) {
+                    self.not_applied.push(format!("call {call}: {reason}"));
+                    self.unsettled.retain(|open| open.tool_call.call != *call);
+                }
+                self.with_call(call, |call, seen| {
+                    call.settled = Some(Settled::Discarded(reason.clone()));
+                    seen.denials += 1;
+                    seen.denials_in_a_row += 1;
+                });
+            }
             Event::OutcomeUnknown { call } => self.with_call(call, |call, _| call.unknown = true),
             Event::Resolved { call, decision, .. } => {
                 self.waiting = None;
@@ -221,8 +234,8 @@ impl State {
             Event::Nudged { reason, text } => {
                 self.flush_step();
                 *self.nudges.entry(reason.clone()).or_default() += 1;
-                if reason == crate::nudge::CONFLICT {
-                    self.conflicts.clear();
+                if reason == crate::nudge::NOT_APPLIED {
+                    self.not_applied.clear();
                 }
                 self.messages.push(PromptMessage::Ready(Arc::new(Message::User { text: text.clone() })));
             }
@@ -246,14 +259,18 @@ impl State {
     }
 
     fn open_step(&mut self, number: u32, attempt: u32) {
-        if number != self.step.number {
-            self.flush_step();
-            self.step = Step { number, ..Step::default() };
-        }
+        self.turn_to(number);
         self.waiting = None;
         self.step.open = true;
         self.step.attempt = attempt;
         self.step.blocks.clear();
+    }
+
+    fn turn_to(&mut self, number: u32) {
+        if number != self.step.number {
+            self.flush_step();
+            self.step = Step { number, ..Step::default() };
+        }
     }
 
     fn block(&mut self, block: &Block) {
@@ -306,10 +323,12 @@ impl State {
         self.step.number = step.number;
         self.step.is_told = true;
         self.messages.extend(step_messages(&step));
+        self.unsettled.extend(step.calls.into_iter().filter(Call::needs_settling));
     }
 
     fn with_call(&mut self, id: &CallId, change: impl FnOnce(&mut Call, &mut Seen)) {
-        if let Some(call) = self.step.calls.iter_mut().find(|call| call.tool_call.call == *id) {
+        let calls = self.step.calls.iter_mut().chain(&mut self.unsettled);
+        if let Some(call) = calls.into_iter().find(|call| call.tool_call.call == *id) {
             change(call, &mut self.seen);
         }
     }

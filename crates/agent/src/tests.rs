@@ -321,3 +321,25 @@ fn a_writer_that_does_not_check_is_told_to_once() {
     history.intent(3, 1).text(3, "it is right").closed(3, StopReason::EndTurn);
     assert_eq!(status_of(&history.only()), Some(FinishStatus::Completed));
 }
+
+#[test]
+fn a_merge_that_was_cut_off_is_done_by_the_next_driver() {
+    let mut history = History::new();
+    history.intent(1, 1).call(1, 0, "file.write").closed(1, StopReason::ToolUse);
+    history.judged(1, 0, EffectClass::Workspace, Verdict::Allow).started(1, 0, EffectClass::Workspace, 1);
+    history.result(1, 0, true);
+    // The model is asked again while the merge goes on; the kill comes before `Merged`.
+    history.intent(2, 1).text(2, "done").closed(2, StopReason::EndTurn);
+    assert!(matches!(&history.next()[0], Command::Settle { hold: false, .. }));
+    history.add(Event::Merged { call: CallId::new(1, 0), report: MergeReport::default() });
+    assert!(matches!(history.only(), Command::Nudge { reason, .. } if reason == "check"));
+}
+
+#[test]
+fn a_model_the_gate_refuses_is_not_wished_for_again() {
+    let mut history = History::new();
+    history.failed("a/x", ModelErrorClass::Denied, None);
+    assert_eq!(asks(&history.only()), Some((1, 1, "b/y".to_owned(), 0)));
+    history.failed("b/y", ModelErrorClass::Denied, None);
+    assert_eq!(status_of(&history.only()), Some(FinishStatus::Denied));
+}

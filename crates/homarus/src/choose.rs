@@ -151,7 +151,7 @@ async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliE
     if env::OPENAI_API_KEY.is_set() {
         return one("openai", &default.openai, "OPENAI_API_KEY is set".to_owned());
     }
-    if env::OLLAMA_HOST.is_set() || runtime.models.is_up("ollama").await {
+    if runtime.models.is_up("ollama").await {
         let name = match default.ollama.as_str() {
             "" => first_listed("ollama", runtime).await?,
             name => Some(name.to_owned()),

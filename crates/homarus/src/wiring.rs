@@ -53,10 +53,11 @@ impl Runtime {
     pub fn build(
         dirs: &Dirs,
         config: &Config,
-        observer: Arc<dyn Observer>,
+        observer: impl FnOnce(&Arc<Store>) -> Arc<dyn Observer>,
         approver: TerminalApprover,
     ) -> Result<Self, CliError> {
         let store = Store::open(homarus_store::Options::new(&dirs.state))?;
+        let observer = observer(&store);
         let sandbox = Arc::new(sandbox(dirs, config, Some(&store))?);
         let (options, vault) = choose::options(dirs, config)?;
         let addresses =
@@ -226,8 +227,8 @@ fn leave_now() -> ! {
     std::process::exit(i32::from(exit::CANCELLED))
 }
 
-pub fn observer(json: bool) -> Arc<dyn Observer> {
-    if json { Arc::new(JsonLines::default()) } else { Arc::new(Human::new()) }
+pub fn observer(json: bool, store: &Arc<Store>) -> Arc<dyn Observer> {
+    if json { Arc::new(JsonLines::default()) } else { Arc::new(Human::new(Some(store.clone()))) }
 }
 
 /// The store, to change something; made if there is none yet.

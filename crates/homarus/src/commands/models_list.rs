@@ -29,7 +29,7 @@ impl Args {
         let config = Config::load(&dirs)?;
         let providers = wiring::block_on(async {
             let approver = TerminalApprover::new(Asking::Nobody);
-            let runtime = Runtime::build(&dirs, &config, wiring::observer(false), approver)?;
+            let runtime = Runtime::build(&dirs, &config, |store| wiring::observer(false, store), approver)?;
             Ok::<_, CliError>(choose::providers(&config, &runtime).await)
         })??;
         let embedded = weights::catalogue()?

@@ -46,7 +46,7 @@ impl Args {
         let watch = Arc::new(Watch::new());
         let (model, ended) = wiring::block_on(async {
             let approver = TerminalApprover::new(Asking::Nobody);
-            let runtime = Runtime::build(&dirs, &config, watch.clone(), approver)?;
+            let runtime = Runtime::build(&dirs, &config, |_| watch.clone(), approver)?;
             let given: Vec<ModelRef> = self.model.clone().into_iter().collect();
             let choice = choose::models(&given, &config, &runtime).await?;
             let model = choice.models.first().cloned().ok_or_else(|| CliError::failed("no model"))?;

@@ -120,7 +120,7 @@ impl Args {
             budget.steps_max = steps;
         }
         wiring::block_on(async {
-            let observer = wiring::observer(self.json);
+            let observer = |store: &_| wiring::observer(self.json, store);
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             runtime.settle_orphans().await?;
             let choice = choose::models(&self.model, &config, &runtime).await?;

@@ -26,7 +26,7 @@ impl Args {
         let dirs = Dirs::from_env()?;
         let config = Config::load(&dirs)?;
         wiring::block_on(async {
-            let observer = wiring::observer(self.json);
+            let observer = |store: &_| wiring::observer(self.json, store);
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             let run = find_run(runtime.store.as_ref(), &self.run)?;
             let fence = runtime.store.claim(run.clone()).await?;

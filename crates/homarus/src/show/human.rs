@@ -2,12 +2,13 @@
 
 use std::{
     io::{self, Write},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use homarus_contract::{
     event::{ActResult, Event},
     ids::RunId,
+    journal::Journal,
     message::Block,
     sandbox::{Exit, OutputChunk},
     text::{neutralise, one_line},
@@ -24,6 +25,8 @@ const ARGUMENTS_CHARS_MAX: usize = 160;
 pub struct Human {
     style: Style,
     screen: Mutex<Screen>,
+    /// Where the texts of failed calls are read.
+    journal: Option<Arc<dyn Journal>>,
 }
 
 #[derive(Default)]
@@ -38,8 +41,16 @@ struct Screen {
 }
 
 impl Human {
-    pub fn new() -> Self {
-        Self { style: Style::for_stderr(), screen: Mutex::new(Screen::default()) }
+    pub fn new(journal: Option<Arc<dyn Journal>>) -> Self {
+        Self { style: Style::for_stderr(), screen: Mutex::new(Screen::default()), journal }
+    }
+
+    /// What the model is told of a call that failed before it could print anything.
+    fn failure(&self, event: &Event) -> Option<String> {
+        let Event::ActResult(result) = event else { return None };
+        let quiet = result.is_error && !matches!(result.exit, Some(Exit::Signal { .. } | Exit::TimedOut { .. }));
+        let bytes = quiet.then(|| self.journal.as_ref()?.blob(&result.shown).ok()).flatten()?;
+        Some(one_line(&String::from_utf8_lossy(&bytes), 300))
     }
 
     fn with(&self, act: impl FnOnce(&mut Screen, Style)) {
@@ -51,7 +62,13 @@ impl Human {
 
 impl Observer for Human {
     fn event(&self, _run: &RunId, _seq: u64, _at_ms: u64, event: &Event) {
-        self.with(|screen, style| screen.event(event, style));
+        let failure = self.failure(event);
+        self.with(|screen, style| {
+            screen.event(event, style);
+            if let Some(text) = failure {
+                screen.note(&style.red(&format!("  {text}")));
+            }
+        });
     }
 
     fn live(&self, _run: &RunId, _seq: u64, _offset: u64, live: &Live) {

@@ -137,7 +137,7 @@ impl World {
         let store = Store::open(homarus_store::Options::new(&self.state)).unwrap();
         let journal = Arc::new(Mortal { inner: store.clone(), left: Mutex::new(kill_after), dead: Notify::new() });
         let fence = match store.run(run) {
-            Ok(_) => Ok(store.claim(run.clone()).await.expect("the owner is dead")),
+            Ok(_) => Ok(take_over(&store, run).await),
             Err(_) => self.accept(journal.as_ref(), run).await,
         };
         let Ok(fence) = fence else { return Death::Killed };
@@ -224,6 +224,17 @@ pub fn text(text: &str) -> ProviderBlock {
 
 pub fn call(name: &str, arguments: &str) -> ProviderBlock {
     ProviderBlock::ToolCall { provider_id: "p1".to_owned(), name: name.to_owned(), arguments: arguments.to_owned() }
+}
+
+/// The lock of a dead driver is free when the last of its sandboxes is gone, which takes a moment.
+async fn take_over(store: &Store, run: &RunId) -> Fence {
+    for _ in 0..1_000 {
+        match store.claim(run.clone()).await {
+            Err(JournalError::Busy(_)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            claimed => return claimed.expect("the owner is dead"),
+        }
+    }
+    panic!("the lock of a dead driver is still held")
 }
 
 /// A journal whose driver dies right after its n-th commit: the commit is durable, and nothing
@@ -338,7 +349,7 @@ impl Models for Scripted {
     fn stream(&self, _permit: Permit, request: ModelRequest) -> BoxStream<ModelEvent> {
         let given = request.messages.iter().filter(|message| matches!(***message, Message::Assistant { .. })).count();
         *self.outside.asked.lock().unwrap().entry(given).or_default() += 1;
-        let blocks = self.answers.get(given).cloned().unwrap_or_else(|| vec![text("Nothing is left to do.")]);
+        let blocks = self.answers.get(given).cloned().unwrap_or_else(|| vec![text("All done.")]);
         let uses_tools = blocks.iter().any(|block| matches!(block, ProviderBlock::ToolCall { .. }));
         let stop = if uses_tools { StopReason::ToolUse } else { StopReason::EndTurn };
         let usage = Usage { input_tokens: Some(10), output_tokens: Some(5), ..Usage::default() };

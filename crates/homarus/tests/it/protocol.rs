@@ -26,11 +26,12 @@ fn append_line() -> ProviderBlock {
     call("shell.execute", r#"{"command":"echo line >> seed.txt; mkdir -p d; mv seed.txt d/seed.txt; cp d/seed.txt seed.txt"}"#)
 }
 
-/// A job with a read, a write, a shell call, two calls in one answer, and an answer.
+/// A job with a read, a write, a shell call, a look at the result, and an answer.
 fn job() -> Vec<Vec<ProviderBlock>> {
     vec![
         vec![text("I look first."), call("file.read", r#"{"path":"seed.txt"}"#)],
-        vec![call("file.write", r#"{"path":"a.txt","content":"alpha\n"}"#), append_line()],
+        vec![call("file.write", r#"{"path":"a.txt","content":"alpha\n"}"#)],
+        vec![append_line()],
         vec![call("file.read", r#"{"path":"d/seed.txt"}"#)],
         vec![text("All done.")],
     ]
@@ -76,20 +77,40 @@ fn killed_at_every_commit_the_job_is_done_exactly_once() {
     let commits = killed_at_every_commit(|| World::new(job(), ALLOW), |world, ended| {
         check_job(world, ended);
         let asked = world.outside.asked.lock().unwrap();
-        assert_eq!(asked.len(), 4, "{asked:?}");
+        assert_eq!(asked.len(), 5, "{asked:?}");
         let total: u32 = asked.values().sum();
-        assert!(total <= 5, "one kill costs at most one question: {asked:?}");
+        assert!(total <= 6, "one kill costs at most one question: {asked:?}");
     });
     assert!(commits >= 8, "only {commits} commits: the protocol has lost some");
+}
+
+/// A kill may cost the calls of an answer that had not been journalled yet, never the order or the
+/// wholeness of those that had.
+#[test]
+fn two_calls_of_one_answer_are_applied_in_order_and_whole() {
+    let two = || vec![vec![append_line(), call("shell.execute", r#"{"command":"cat d/seed.txt > copy.txt"}"#)], vec![text("All done.")]];
+    killed_at_every_commit(
+        || World::new(two(), ALLOW),
+        |world, ended| {
+            assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"));
+            assert!(matches!(world.file("copy.txt").as_deref(), None | Some("seed\nline\n")), "the second sees the first");
+        },
+    );
 }
 
 #[test]
 fn killed_in_every_life_it_still_ends() {
     let world = World::new(job(), ALLOW);
     for _ in 0..LIVES_MAX {
-        // Two commits a life: one closes what was open, one is progress.
-        if let Death::Rested(ended) = world.live(&run_id(), Some(3)) {
+        // The claim is none of them: one closes what was open, the others are progress.
+        let death = world.live(&run_id(), Some(3));
+        if let Death::Rested(ended) = death {
             check_job(&world, &ended);
+            return;
+        }
+        if world.store().run(&run_id()).unwrap().status.is_final() {
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"), "applied exactly once");
             return;
         }
     }
