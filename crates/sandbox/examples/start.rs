@@ -1,7 +1,8 @@
-//! Prints how long sandbox starts take: `cargo run --release -p homarus-sandbox --example start [N]`.
+//! Prints how long sandbox starts take: `cargo run --release -p homarus-sandbox --example start [N] [PAUSE_MS]`.
 //!
 //! `start`: from the request until the program was started, as the receipt says it. `whole`: until
-//! the call's result is back, with its diff read and everything inside gone.
+//! the call's result is back, with its diff read and everything inside gone. The pause before each
+//! call stands for the model's answer; without one, a sandbox is rarely ready when the call comes.
 
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Instant};
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     if let Some(code) = stage_main(&[]) {
         return code;
     }
-    match tokio::runtime::Builder::new_multi_thread().build() {
+    match tokio::runtime::Builder::new_multi_thread().enable_time().build() {
         Ok(runtime) => runtime.block_on(bench()),
         Err(_) => ExitCode::FAILURE,
     }
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 
 async fn bench() -> ExitCode {
     let calls: u32 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(200);
+    let pause_ms: u64 = std::env::args().nth(2).and_then(|pause| pause.parse().ok()).unwrap_or(20);
     let folder = std::env::temp_dir().join(format!("homarus-bench-{}", std::process::id()));
     let workspace = folder.join("workspace");
     if std::fs::create_dir_all(&workspace).is_err() {
@@ -57,6 +59,7 @@ async fn bench() -> ExitCode {
             tier: Tier::Internal,
             read_only: false,
         };
+        tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
         let asked = Instant::now();
         match sandbox.exec(permit, spec, Arc::new(|_| {})).await {
             Ok(done) => {

@@ -8,7 +8,6 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +22,7 @@ use rustix::{
 use crate::{
     cgroup::CallGroups,
     handoff,
-    spec::{FromStage, StageFailure, StageSpec, Started, Step, ToStage},
+    spec::{BaseSpec, CallSpec, FromStage, StageFailure, Started, Step, ToStage},
     stages::MARKER,
 };
 
@@ -33,7 +32,7 @@ const SETUP_MAX: Duration = Duration::from_secs(20);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
 
-/// A sandbox that has been started. Dropping it ends it and waits for the end.
+/// A sandbox. Until it is given its call it only waits. Dropping it ends it and waits for the end.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -44,12 +43,11 @@ pub struct Running {
     groups: CallGroups,
 }
 
-/// How to start one.
+/// What a sandbox is started with before its call is known.
 pub struct Launch<'a> {
     pub exe: &'a Path,
-    pub spec: StageSpec,
+    pub base: BaseSpec,
     pub groups: CallGroups,
-    pub stdin: OwnedFd,
     pub lock: Option<&'a File>,
     pub id_maps: Option<&'a (String, String)>,
 }
@@ -82,20 +80,13 @@ pub fn stdin_of(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
+/// Starts the stages up to the point where the call is needed. Does not wait for them to get there.
 pub fn start(mut launch: Launch<'_>) -> Result<Running, StageFailure> {
     let (ctl, theirs) = handoff::pair().step("host", "socket pair")?;
     let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).step("host", "pipe")?;
     let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).step("host", "pipe")?;
-    if let Some((uid, gid)) = launch.spec.run_as {
-        // So that `/dev/stdout` can be opened by its path, too.
-        for fd in [&stdout_inside, &stderr_inside] {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-            rustix::fs::fchown(fd, Some(uid), Some(gid)).step("host", "pipe owner")?;
-        }
-    }
-    launch.spec.cgroup_join = launch.groups.join.clone();
-    launch.spec.limits_by_host = launch.groups.limits.clone();
-    let memory = stdin_of(&serde_json::to_vec(&launch.spec).step("host", "spec")?).step("host", "spec")?;
+    launch.base.cgroup_join = launch.groups.join.clone();
+    let memory = memory_of(&launch.base)?;
     let child = Command::new(launch.exe)
         .args([MARKER, "outer"])
         .env_clear()
@@ -114,31 +105,60 @@ pub fn start(mut launch: Launch<'_>) -> Result<Running, StageFailure> {
         started: Started::default(),
         groups: launch.groups,
     };
-    let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd(), launch.stdin.as_fd()];
+    let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
     fds.extend(launch.lock.map(|lock| lock.as_fd()));
-    handoff::send(&running.ctl, &ToStage::Begin { lock: launch.lock.is_some() }, &fds).step("host", "send the spec")?;
-    running.await_start(launch.id_maps)?;
+    handoff::send(&running.ctl, &ToStage::Begin { lock: launch.lock.is_some() }, &fds).step("host", "send the base")?;
+    if launch.base.map_by_host {
+        match running.hear()? {
+            FromStage::Unshared => running.map_ids(launch.id_maps)?,
+            FromStage::Failed(failure) => return Err(failure),
+            _ => return Err(StageFailure::new("host", "a message out of order")),
+        }
+    }
     Ok(running)
 }
 
+fn memory_of<T: serde::Serialize>(spec: &T) -> Result<OwnedFd, StageFailure> {
+    stdin_of(&serde_json::to_vec(spec).step("host", "spec")?).step("host", "memory file")
+}
+
 impl Running {
-    fn await_start(&mut self, id_maps: Option<&(String, String)>) -> Result<(), StageFailure> {
-        let until = Instant::now() + SETUP_MAX;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if !handoff::readable(&self.ctl, left).step("host", "wait")? {
-                return Err(StageFailure::new("host", "setting up took longer than 20 s"));
+    /// Gives it its call and waits until the program was started.
+    pub fn begin(&mut self, mut call: CallSpec, stdin: OwnedFd) -> Result<(), StageFailure> {
+        self.groups.set(&call.limits).step("limits", "set")?;
+        call.limits_by_host = self.groups.limits.clone();
+        if let Some((uid, gid)) = call.run_as {
+            // So that `/dev/stdout` can be opened by its path, too.
+            for fd in [&self.stdout, &self.stderr] {
+                let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+                rustix::fs::fchown(fd, Some(uid), Some(gid)).step("host", "pipe owner")?;
             }
-            match handoff::recv::<FromStage>(&self.ctl).step("host", "receive")? {
-                Some((FromStage::Unshared, _)) => self.map_ids(id_maps)?,
-                Some((FromStage::Started(started), _)) => {
-                    self.started = started;
-                    return Ok(());
-                }
-                Some((FromStage::Failed(failure), _)) => return Err(failure),
-                Some((_, _)) => return Err(StageFailure::new("host", "a message out of order")),
-                None => return Err(self.died()),
+        }
+        let memory = memory_of(&call)?;
+        if handoff::send(&self.ctl, &ToStage::Call, &[memory.as_fd(), stdin.as_fd()]).is_err() {
+            // It failed before; what it said of that waits to be read.
+            return Err(match self.hear()? {
+                FromStage::Failed(failure) => failure,
+                _ => StageFailure::new("host", "the sandbox does not listen"),
+            });
+        }
+        match self.hear()? {
+            FromStage::Started(started) => {
+                self.started = started;
+                Ok(())
             }
+            FromStage::Failed(failure) => Err(failure),
+            _ => Err(StageFailure::new("host", "a message out of order")),
+        }
+    }
+
+    fn hear(&mut self) -> Result<FromStage, StageFailure> {
+        if !handoff::readable(&self.ctl, SETUP_MAX).step("host", "wait")? {
+            return Err(StageFailure::new("host", "setting up took longer than 20 s"));
+        }
+        match handoff::recv::<FromStage>(&self.ctl).step("host", "receive")? {
+            Some((message, _)) => Ok(message),
+            None => Err(self.died()),
         }
     }
 
@@ -189,7 +209,9 @@ impl Running {
             let mut fds = vec![PollFd::new(cancel, wanted(forced.is_none()))];
             let mut at = [None; 3];
             for (slot, (fd, open)) in
-                [(self.ctl.as_fd(), ctl_open), (self.stdout.as_fd(), out_open), (self.stderr.as_fd(), err_open)].into_iter().enumerate()
+                [(self.ctl.as_fd(), ctl_open), (self.stdout.as_fd(), out_open), (self.stderr.as_fd(), err_open)]
+                    .into_iter()
+                    .enumerate()
             {
                 if open {
                     at[slot] = Some(fds.len());
@@ -244,12 +266,6 @@ impl Running {
             sink(OutputChunk::Stderr(note.to_vec()));
         }
         Ok(ended)
-    }
-
-    /// Hands the pipes out; what remains ends the sandbox on drop.
-    pub fn into_parts(self) -> io::Result<(OwnedFd, Arc<Self>)> {
-        let stdout = self.stdout.try_clone()?;
-        Ok((OwnedFd::from(stdout), Arc::new(self)))
     }
 }
 

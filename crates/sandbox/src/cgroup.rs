@@ -37,6 +37,10 @@ pub struct CallGroups {
     pub join: Vec<PathBuf>,
     /// Limit name → mechanism.
     pub limits: BTreeMap<String, String>,
+    kind: &'static str,
+    /// With whether the file must be there: swap is not accounted for everywhere.
+    memory_files: Vec<(PathBuf, bool)>,
+    processes_file: Option<PathBuf>,
     oom: Option<PathBuf>,
 }
 
@@ -66,35 +70,34 @@ impl Groups {
     pub fn create(&self, limits: &Limits) -> io::Result<CallGroups> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let memory_bytes = (limits.memory_bytes + OWN_MEMORY_BYTES).to_string();
-        let processes = (limits.processes_max + OWN_PROCESSES).to_string();
         let mut made = CallGroups::default();
+        made.kind = self.name();
         match self {
             Groups::V2(parent) => {
                 let folder = made.folder(parent.join(name))?;
-                fs::write(folder.join("memory.max"), memory_bytes)?;
+                made.join.push(folder.join("cgroup.procs"));
+                made.memory_files = vec![(folder.join("memory.max"), true)];
+                made.processes_file = Some(folder.join("pids.max"));
+                made.oom = Some(folder.join("memory.events"));
                 // Absent without swap accounting; then there is no swap to bound.
                 let _ = fs::write(folder.join("memory.swap.max"), "0");
                 let _ = fs::write(folder.join("memory.oom.group"), "1");
-                fs::write(folder.join("pids.max"), processes)?;
-                made.join.push(folder.join("cgroup.procs"));
-                made.oom = Some(folder.join("memory.events"));
             }
             Groups::V1 { memory, pids } => {
                 let folder = made.folder(memory.join(&name))?;
-                fs::write(folder.join("memory.limit_in_bytes"), &memory_bytes)?;
-                let _ = fs::write(folder.join("memory.memsw.limit_in_bytes"), &memory_bytes);
                 made.join.push(folder.join("tasks"));
+                made.memory_files = vec![
+                    (folder.join("memory.limit_in_bytes"), true),
+                    (folder.join("memory.memsw.limit_in_bytes"), false),
+                ];
                 made.oom = Some(folder.join("memory.oom_control"));
                 let folder = made.folder(pids.join(&name))?;
-                fs::write(folder.join("pids.max"), processes)?;
+                made.processes_file = Some(folder.join("pids.max"));
                 made.join.push(folder.join("tasks"));
             }
-            Groups::None => return Ok(made),
+            Groups::None => {}
         }
-        for limit in ["memory", "processes"] {
-            made.limits.insert(limit.to_owned(), self.name().to_owned());
-        }
+        made.set(limits)?;
         Ok(made)
     }
 
@@ -118,6 +121,36 @@ impl Groups {
 }
 
 impl CallGroups {
+    /// Sets the limits; again, for groups that were made before their call was known.
+    pub fn set(&mut self, limits: &Limits) -> io::Result<()> {
+        let memory_bytes = (limits.memory_bytes + OWN_MEMORY_BYTES).to_string();
+        let lowered = self.set_memory(&memory_bytes);
+        if lowered.is_err() {
+            // Version 1 wants memory <= memory and swap at each step, so going up goes the other way.
+            self.memory_files.reverse();
+            let raised = self.set_memory(&memory_bytes);
+            self.memory_files.reverse();
+            raised?;
+        }
+        if let Some(file) = &self.processes_file {
+            fs::write(file, (limits.processes_max + OWN_PROCESSES).to_string())?;
+            for limit in ["memory", "processes"] {
+                self.limits.insert(limit.to_owned(), self.kind.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn set_memory(&self, bytes: &str) -> io::Result<()> {
+        for (file, needed) in &self.memory_files {
+            match fs::write(file, bytes) {
+                Err(error) if *needed || error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the kernel ended something in it for lack of memory.
     pub fn ran_out_of_memory(&self) -> bool {
         let text = self.oom.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();

@@ -16,8 +16,8 @@ use homarus_contract::{
     gate::{MergePermit, Permit},
     ids::Hash,
     sandbox::{
-        ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputSink, Receipt, Sandbox, SandboxError,
-        WorkerLauncher, WorkerProcess, WorkerSpec,
+        ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputChunk, OutputSink, Receipt, Sandbox,
+        SandboxError, WorkerLauncher, WorkerProcess, WorkerSpec,
     },
 };
 use rustix::event::{EventfdFlags, eventfd};
@@ -29,9 +29,16 @@ use crate::{
     options::Options,
     plan::Host,
     probe::{self, ProbeReport},
-    spec::{StageSpec, Started},
+    spare::{self, Spare},
+    spec::{CallSpec, LayerSpec, StageFailure, Started, Step},
     worker,
 };
+
+/// What programs say of EOVERFLOW: an ordinary user's sandbox has no number for the owner or group
+/// of a file, so the overlay cannot copy it up.
+const FOREIGN_OWNER: &[u8] = b"Value too large for defined data type";
+const FOREIGN_OWNER_NOTE: &[u8] = b"\nsandbox: a file of another user or group cannot be changed in the sandbox; \
+    give it your own group (`chgrp`) or run Homarus as its owner\n";
 
 /// The L1 sandbox: our own namespaces, overlay, Landlock, seccomp and limits.
 #[derive(Debug, Clone)]
@@ -56,17 +63,28 @@ impl L1 {
 }
 
 impl Sandbox for L1 {
-    fn exec(&self, permit: Permit, spec: ExecSpec, output: OutputSink) -> BoxFuture<'_, Result<ExecDone, SandboxError>> {
+    fn exec(
+        &self,
+        permit: Permit,
+        spec: ExecSpec,
+        output: OutputSink,
+    ) -> BoxFuture<'_, Result<ExecDone, SandboxError>> {
         let inner = self.inner.clone();
         Box::pin(async move {
-            let fits = permit.run() == &spec.layer.run
-                && permit.action().is_some_and(|action| action.call == spec.layer.call);
+            let fits =
+                permit.run() == &spec.layer.run && permit.action().is_some_and(|action| action.call == spec.layer.call);
             if !fits {
                 return Err(SandboxError::Refused("the permit is for another call".into()));
             }
             let cancel = CancelOnDrop::new().map_err(setup)?;
             let signal = cancel.signal().map_err(setup)?;
-            blocking(move || inner.exec(&spec, &output, &signal)).await
+            blocking(move || {
+                let done = inner.exec(&spec, &output, &signal);
+                // The next call will find a sandbox ready; nobody waits for this.
+                spare::prepare(&inner);
+                done
+            })
+            .await
         })
     }
 
@@ -105,6 +123,7 @@ pub struct Inner {
     pub host: Host,
     groups: Groups,
     layers: Layers,
+    pub spare: Spare,
 }
 
 impl Inner {
@@ -112,7 +131,7 @@ impl Inner {
         let host = Host::look(&options).map_err(setup)?;
         let layers = Layers::new(&options.state_dir);
         let groups = report.groups().unwrap_or_else(Groups::find);
-        Ok(Self { options, report, host, groups, layers })
+        Ok(Self { options, report, host, groups, layers, spare: Spare::default() })
     }
 
     pub fn available(&self) -> Result<(), SandboxError> {
@@ -125,18 +144,30 @@ impl Inner {
         }
     }
 
-    /// Starts a planned sandbox with groups of its own.
-    pub fn launch(&self, spec: StageSpec, stdin: OwnedFd, limits: &Limits) -> Result<Running, SandboxError> {
-        let groups = self.groups.create(limits).map_err(setup)?;
+    /// Gives a planned call to the sandbox that stands ready, or to a new one.
+    pub fn launch(&self, call: CallSpec, stdin: OwnedFd) -> Result<Running, SandboxError> {
+        let failed = |failure: StageFailure| SandboxError::Setup(format!("{}: {}", failure.step, failure.detail));
+        if let Some(mut ready) = self.spare.take() {
+            let again = stdin.try_clone().map_err(setup)?;
+            // One that has waited may have died meanwhile, or see an older mount table.
+            if ready.begin(call.clone(), again).is_ok() {
+                return Ok(ready);
+            }
+        }
+        let mut running = self.start().map_err(failed)?;
+        running.begin(call, stdin).map_err(failed)?;
+        Ok(running)
+    }
+
+    /// A sandbox that waits for its call.
+    pub fn start(&self) -> Result<Running, StageFailure> {
         call::start(Launch {
             exe: &self.options.exe,
-            spec,
-            groups,
-            stdin,
+            base: self.host.base(),
+            groups: self.groups.create(&Limits::default()).step("limits", "create")?,
             lock: self.options.driver_lock.as_deref(),
             id_maps: self.host.id_maps.as_ref(),
         })
-        .map_err(|failure| SandboxError::Setup(format!("{}: {}", failure.step, failure.detail)))
     }
 
     /// Runs one call to its end, on the calling thread.
@@ -144,34 +175,54 @@ impl Inner {
         let asked = Instant::now();
         self.available()?;
         let workspace = self.host.workspace(&spec.workspace)?;
-        let began = SystemTime::now();
-        let layer = if spec.read_only {
-            None
-        } else {
-            let meta = fs::metadata(&workspace).map_err(setup)?;
-            let owner = self.host.id_maps.is_some().then_some((meta.uid(), meta.gid()));
-            Some(self.layers.create(&spec.layer, meta.mode(), owner).map_err(layer_error)?)
-        };
-        let plan = self.host.plan(spec, layer.clone())?;
-        if !workspace.join(&spec.cwd).is_dir() && layer.is_some() {
+        if !workspace.join(&spec.cwd).is_dir() {
             return Err(SandboxError::Refused(format!("there is no folder `{}` in the workspace", spec.cwd.display())));
         }
+        let began = SystemTime::now();
+        let layer = if spec.read_only { None } else { Some(self.create_layer(&spec.layer, &workspace)?) };
+        let result = self.exec_in(spec, &workspace, layer.as_ref(), began, asked, output, cancel);
+        let keep = matches!(&result, Ok(done) if !done.diff.is_empty());
+        if layer.is_some() && !keep {
+            self.layers.remove(&spec.layer).map_err(layer_error)?;
+        }
+        result
+    }
+
+    fn create_layer(&self, id: &LayerId, workspace: &Path) -> Result<LayerSpec, SandboxError> {
+        let meta = fs::metadata(workspace).map_err(setup)?;
+        let owner = self.host.id_maps.is_some().then_some((meta.uid(), meta.gid()));
+        self.layers.create(id, meta.mode(), owner).map_err(layer_error)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the second half of exec, which is its only caller")]
+    fn exec_in(
+        &self,
+        spec: &ExecSpec,
+        workspace: &Path,
+        layer: Option<&LayerSpec>,
+        began: SystemTime,
+        asked: Instant,
+        output: &OutputSink,
+        cancel: &OwnedFd,
+    ) -> Result<ExecDone, SandboxError> {
+        let plan = self.host.plan(spec, layer.cloned())?;
         let stdin = call::stdin_of(&spec.stdin).map_err(setup)?;
-        let running = self.launch(plan, stdin, &spec.limits)?;
+        let running = self.launch(plan, stdin)?;
         let receipt = receipt(&running.started, asked.elapsed())?;
         let bounds = Bounds {
             deadline: asked + Duration::from_millis(spec.limits.wall_ms),
             wall_ms: spec.limits.wall_ms,
             output_bytes_max: spec.limits.output_bytes_max,
         };
-        let ended = running.carry(bounds, cancel, output).map_err(setup)?;
+        let mut ended = running.carry(bounds, cancel, output).map_err(setup)?;
+        if self.host.id_maps.is_none() && ended.stderr.windows(FOREIGN_OWNER.len()).any(|text| text == FOREIGN_OWNER) {
+            ended.stderr.extend_from_slice(FOREIGN_OWNER_NOTE);
+            output(OutputChunk::Stderr(FOREIGN_OWNER_NOTE.to_vec()));
+        }
         let diff = match layer {
             None => LayerDiff::default(),
-            Some(layer) => diff::read(&workspace, &layer.upper, began).map_err(layer_error)?,
+            Some(layer) => diff::read(workspace, &layer.upper, began).map_err(layer_error)?,
         };
-        if diff.is_empty() && !spec.read_only {
-            self.layers.remove(&spec.layer).map_err(layer_error)?;
-        }
         let wall_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff })
     }

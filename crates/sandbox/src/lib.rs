@@ -19,6 +19,7 @@ mod handoff;
 mod layer;
 mod plan;
 mod protected;
+mod spare;
 mod spec;
 mod worker;
 

@@ -8,12 +8,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use homarus_contract::sandbox::{ExecSpec, Program, SandboxError};
+use homarus_contract::sandbox::{ExecSpec, Limits, Program, SandboxError};
 
 use crate::{
     options::Options,
     protected,
-    spec::{LayerSpec, ProgramSpec, StageSpec, WorkspaceSpec},
+    spec::{BaseSpec, CallSpec, LayerSpec, ProgramSpec, Show, WorkspaceSpec},
     stages,
 };
 
@@ -32,9 +32,7 @@ pub struct Host {
     namespaces: BTreeMap<String, String>,
     /// The id map the host writes for a sandbox, as real root; `None`: it maps itself.
     pub id_maps: Option<(String, String)>,
-    binds: Vec<(PathBuf, PathBuf)>,
-    links: Vec<(PathBuf, PathBuf)>,
-    etc_files: Vec<(PathBuf, String)>,
+    shown: Show,
     exe: PathBuf,
     hidden: Vec<PathBuf>,
     cache_paths: Vec<String>,
@@ -47,9 +45,7 @@ impl Host {
             gid: rustix::process::getegid().as_raw(),
             namespaces: BTreeMap::new(),
             id_maps: None,
-            binds: Vec::new(),
-            links: Vec::new(),
-            etc_files: Vec::new(),
+            shown: Show::default(),
             exe: fs::canonicalize(&options.exe)?,
             hidden: Vec::new(),
             cache_paths: options.cache_paths.clone(),
@@ -62,13 +58,14 @@ impl Host {
             host.id_maps = Some((identity("/proc/self/uid_map")?, identity("/proc/self/gid_map")?));
         }
         for path in ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"] {
-            host.show(Path::new(path))?;
+            show(&mut host.shown, Path::new(path))?;
         }
-        host.show_etc()?;
+        show_etc(&mut host.shown)?;
         for path in &options.readable {
-            host.show(path)?;
+            show(&mut host.shown, path)?;
         }
-        host.binds.sort_by(|a, b| a.1.cmp(&b.1));
+        // Folders before what is mounted in them.
+        host.shown.binds.sort_by(|a, b| a.1.cmp(&b.1));
         for path in options.hidden.iter().chain([&options.state_dir]) {
             // One that does not exist yet is hidden under the name it will have.
             host.hidden.push(fs::canonicalize(path).unwrap_or_else(|_| path.clone()));
@@ -76,8 +73,21 @@ impl Host {
         Ok(host)
     }
 
-    /// The spec of a call without its control groups.
-    pub fn plan(&self, spec: &ExecSpec, layer: Option<LayerSpec>) -> Result<StageSpec, SandboxError> {
+    /// What can be set up before a call is known.
+    pub fn base(&self) -> BaseSpec {
+        BaseSpec {
+            map_by_host: self.id_maps.is_some(),
+            uid: self.uid,
+            gid: self.gid,
+            cgroup_join: Vec::new(),
+            host_namespaces: self.namespaces.clone(),
+            show: self.shown.clone(),
+            exe: self.exe.clone(),
+        }
+    }
+
+    /// The call's own part.
+    pub fn plan(&self, spec: &ExecSpec, layer: Option<LayerSpec>) -> Result<CallSpec, SandboxError> {
         let target = spec.workspace.clone();
         let source = self.workspace(&target)?;
         let cwd = target.join(&spec.cwd);
@@ -86,19 +96,19 @@ impl Host {
         }
         let owner = fs::metadata(&source).map_err(|error| SandboxError::Refused(error.to_string()))?;
         let mut secret: Vec<String> = protected::secret().map(str::to_owned).collect();
-        secret.extend(self.hidden.iter().filter_map(|path| {
-            Some(path.strip_prefix(&source).ok()?.to_str()?.to_owned())
-        }));
+        secret
+            .extend(self.hidden.iter().filter_map(|path| Some(path.strip_prefix(&source).ok()?.to_str()?.to_owned())));
         let program = match &spec.program {
             Program::Command { argv } => ProgramSpec::Command { argv: argv.clone() },
             Program::Internal { name } => ProgramSpec::Internal { name: name.clone() },
         };
-        let mut stage = self.base(program, cwd, spec.env.clone(), spec.limits);
+        let mut stage = call(program, cwd, spec.env.clone(), spec.limits);
         // As root, a workspace of another user is worked on as that user: without capabilities,
         // being user 0 would not even open it.
         stage.run_as = (self.id_maps.is_some() && owner.uid() != 0).then_some((owner.uid(), owner.gid()));
-        stage.files.extend(accounts(stage.run_as));
+        stage.show.files = accounts(stage.run_as);
         stage.workspace = Some(WorkspaceSpec {
+            source_id: (owner.dev(), owner.ino()),
             source,
             target,
             layer,
@@ -110,52 +120,18 @@ impl Host {
     }
 
     /// The spec of something that sees no workspace: a worker.
-    pub fn plan_worker(
-        &self,
-        argv: Vec<String>,
-        readable: &[PathBuf],
-        limits: homarus_contract::sandbox::Limits,
-    ) -> io::Result<StageSpec> {
-        let mut host = self.clone();
+    pub fn plan_worker(&self, argv: Vec<String>, readable: &[PathBuf], limits: Limits) -> io::Result<CallSpec> {
+        let mut stage = call(ProgramSpec::Command { argv }, PathBuf::from("/tmp"), BTreeMap::new(), limits);
+        stage.show.files = accounts(None);
         for path in readable {
-            host.show(path)?;
+            let seen = self.shown.binds.iter().any(|(_, target)| path.starts_with(target));
+            if !seen {
+                show(&mut stage.show, path)?;
+            }
         }
-        host.binds.sort_by(|a, b| a.1.cmp(&b.1));
-        let mut stage = host.base(ProgramSpec::Command { argv }, PathBuf::from("/tmp"), BTreeMap::new(), limits);
-        stage.files.extend(accounts(None));
+        stage.show.binds.sort_by(|a, b| a.1.cmp(&b.1));
+        stage.show.binds.dedup();
         Ok(stage)
-    }
-
-    fn base(
-        &self,
-        program: ProgramSpec,
-        cwd: PathBuf,
-        mut env: BTreeMap<String, String>,
-        limits: homarus_contract::sandbox::Limits,
-    ) -> StageSpec {
-        for (name, value) in
-            [("PATH", SEARCH_PATH), ("HOME", "/run/home"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("TERM", "dumb")]
-        {
-            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-        }
-        StageSpec {
-            map_by_host: self.id_maps.is_some(),
-            uid: self.uid,
-            gid: self.gid,
-            cgroup_join: Vec::new(),
-            limits_by_host: BTreeMap::new(),
-            limits,
-            host_namespaces: self.namespaces.clone(),
-            binds: self.binds.clone(),
-            links: self.links.clone(),
-            files: self.etc_files.clone(),
-            workspace: None,
-            exe: matches!(program, ProgramSpec::Internal { .. }).then(|| self.exe.clone()),
-            program,
-            env,
-            cwd,
-            run_as: None,
-        }
     }
 
     /// The canonical path of a workspace that may be one.
@@ -185,56 +161,74 @@ impl Host {
         }
         Ok(real)
     }
+}
 
-    /// Makes a path of the host visible read-only at the same place; links stay links.
-    fn show(&mut self, path: &Path) -> io::Result<()> {
-        let meta = match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        let root_level = path.parent() == Some(Path::new("/"));
-        if meta.file_type().is_symlink() && root_level {
-            self.links.push((path.to_owned(), fs::read_link(path)?));
-        } else {
-            self.binds.push((fs::canonicalize(path)?, path.to_owned()));
-        }
-        Ok(())
+fn call(program: ProgramSpec, cwd: PathBuf, mut env: BTreeMap<String, String>, limits: Limits) -> CallSpec {
+    for (name, value) in
+        [("PATH", SEARCH_PATH), ("HOME", "/run/home"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("TERM", "dumb")]
+    {
+        env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     }
+    CallSpec {
+        limits_by_host: BTreeMap::new(),
+        limits,
+        show: Show::default(),
+        workspace: None,
+        program,
+        env,
+        cwd,
+        run_as: None,
+    }
+}
 
-    fn show_etc(&mut self) -> io::Result<()> {
-        let rules: Vec<&str> = ETC.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        let names: Vec<String> = fs::read_dir("/etc")
-            .map(|entries| entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
-            .unwrap_or_default();
-        for rule in rules {
-            match rule.strip_suffix('*') {
-                Some(start) => {
-                    for name in names.iter().filter(|name| name.starts_with(start)) {
-                        self.show_in_etc(name)?;
-                    }
+/// Makes a path of the host visible read-only at the same place; links of the root stay links.
+fn show(shown: &mut Show, path: &Path) -> io::Result<()> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let root_level = path.parent() == Some(Path::new("/"));
+    if meta.file_type().is_symlink() && root_level {
+        shown.links.push((path.to_owned(), fs::read_link(path)?));
+    } else {
+        shown.binds.push((fs::canonicalize(path)?, path.to_owned()));
+    }
+    Ok(())
+}
+
+fn show_etc(shown: &mut Show) -> io::Result<()> {
+    let rules = ETC.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let names: Vec<String> = fs::read_dir("/etc")
+        .map(|entries| entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        .unwrap_or_default();
+    for rule in rules {
+        match rule.strip_suffix('*') {
+            Some(start) => {
+                for name in names.iter().filter(|name| name.starts_with(start)) {
+                    show_in_etc(shown, name)?;
                 }
-                None => self.show_in_etc(rule)?,
             }
+            None => show_in_etc(shown, rule)?,
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Small text is copied (one mount less), links stay links, the rest is bound.
-    fn show_in_etc(&mut self, name: &str) -> io::Result<()> {
-        const COPY_BYTES_MAX: u64 = 16 << 10;
-        let path = Path::new("/etc").join(name);
-        let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(()) };
-        if meta.file_type().is_symlink() {
-            self.links.push((path.clone(), fs::read_link(&path)?));
-        } else if meta.is_file() && meta.len() <= COPY_BYTES_MAX {
-            if let Ok(text) = fs::read_to_string(&path) {
-                self.etc_files.push((path, text));
-            }
-        } else {
-            self.binds.push((path.clone(), path));
+/// Small text is copied (one mount less), links stay links, the rest is bound.
+fn show_in_etc(shown: &mut Show, name: &str) -> io::Result<()> {
+    const COPY_BYTES_MAX: u64 = 16 << 10;
+    let path = Path::new("/etc").join(name);
+    let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(()) };
+    if meta.file_type().is_symlink() {
+        shown.links.push((path.clone(), fs::read_link(&path)?));
+    } else if meta.is_file() && meta.len() <= COPY_BYTES_MAX {
+        if let Ok(text) = fs::read_to_string(&path) {
+            shown.files.push((path, text));
         }
-        Ok(())
+    } else {
+        shown.binds.push((path.clone(), path));
     }
+    Ok(())
 }
 
 /// `passwd`, `group` and `hosts` as they are inside: they name nobody of the host.

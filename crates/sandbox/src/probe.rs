@@ -145,25 +145,29 @@ fn one(
 ) -> Result<One, StageFailure> {
     let failed = |step: &'static str| move |error: io::Error| StageFailure::new(step, error.to_string());
     let stage = host.plan(spec, layer).map_err(|error| StageFailure::new("host", error.to_string()))?;
-    let running = call::start(Launch {
+    let mut running = call::start(Launch {
         exe: &options.exe,
-        spec: stage,
+        base: host.base(),
         groups: groups.create(&spec.limits).map_err(failed("limits"))?,
-        stdin: call::stdin_of(&spec.stdin).map_err(failed("host"))?,
         lock: None,
         id_maps: host.id_maps.as_ref(),
     })?;
+    running.begin(stage, call::stdin_of(&spec.stdin).map_err(failed("host"))?)?;
     let started = running.started.clone();
     let how: Vec<String> = started.limits.iter().map(|(limit, how)| format!("{limit} by {how}")).collect();
     let enforced = vec![
         ("namespaces".to_owned(), Ok(started.namespaces.join(", "))),
         ("overlay".to_owned(), Ok(format!("{} (userxattr)", started.workspace))),
         ("landlock".to_owned(), Ok(format!("ABI {}", started.landlock_abi))),
-        ("seccomp".to_owned(), Ok(format!("programs {}", started.seccomp.as_deref().unwrap_or_default().get(..12).unwrap_or_default()))),
+        (
+            "seccomp".to_owned(),
+            Ok(format!("programs {}", started.seccomp.as_deref().unwrap_or_default().get(..12).unwrap_or_default())),
+        ),
         ("privileges".to_owned(), Ok("no_new_privs, all capabilities dropped".to_owned())),
         ("limits".to_owned(), Ok(how.join(", "))),
     ];
-    let cancel = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(|error| failed("host")(error.into()))?;
+    let cancel = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
+        .map_err(|error| failed("host")(error.into()))?;
     let bounds = Bounds {
         deadline: std::time::Instant::now() + std::time::Duration::from_millis(spec.limits.wall_ms),
         wall_ms: spec.limits.wall_ms,
@@ -181,7 +185,9 @@ fn one(
 /// The attempts also write, remove and replace in the workspace; the layer must tell all of it.
 fn check_layer(workspace: &Path, upper: &Path, began: SystemTime) -> Result<String, String> {
     let diff = diff::read(workspace, upper, began).map_err(|error| error.to_string())?;
-    let has = |path: &str, wanted: fn(&Entry) -> bool| diff.changes.iter().any(|change| change.path == path && wanted(&change.new));
+    let has = |path: &str, wanted: fn(&Entry) -> bool| {
+        diff.changes.iter().any(|change| change.path == path && wanted(&change.new))
+    };
     let missing: Vec<&str> = [
         ("written", has("written", |new| matches!(new, Entry::File { .. }))),
         ("removed", has("removed", |new| *new == Entry::Absent)),
@@ -237,11 +243,12 @@ fn fix(id: &str) -> &'static str {
              HOMARUS_HOME to a folder on such a disk."
         }
         "workspace" => "The workspace could not be opened as it is: check its owner and permissions.",
-        "landlock" => "Landlock is needed (Linux 5.13 or later): add `landlock` to the kernel's `lsm=` list and restart.",
+        "landlock" => {
+            "Landlock is needed (Linux 5.13 or later): add `landlock` to the kernel's `lsm=` list and restart."
+        }
         "seccomp" => "The kernel must have CONFIG_SECCOMP_FILTER.",
         "limits" => "Run as an ordinary user, or give root a writable cgroup with the memory and pids controllers.",
         "state" => "Homarus's state folder must be writable; set HOMARUS_HOME to one that is.",
         _ => "This host cannot isolate tool calls; run Homarus on another one, and please report this output.",
     }
 }
-

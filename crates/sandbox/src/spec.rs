@@ -5,29 +5,43 @@ use std::{collections::BTreeMap, path::PathBuf};
 use homarus_contract::sandbox::Limits;
 use serde::{Deserialize, Serialize};
 
-/// Everything the stages need to know. Travels as JSON in a memory file.
+/// What can be set up before the call is known, so that it can be ready when the call comes.
+/// Travels as JSON in a memory file, as the call's part does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StageSpec {
+pub struct BaseSpec {
     /// `true`: the host (real root) writes the id maps; `false`: the stage maps 0 to itself.
     pub map_by_host: bool,
     pub uid: u32,
     pub gid: u32,
     /// Files the first stage writes its own id to, to enter its control groups.
     pub cgroup_join: Vec<PathBuf>,
-    /// How each limit is enforced by what the host set up; the stages add their own.
-    pub limits_by_host: BTreeMap<String, String>,
-    pub limits: Limits,
     /// Link texts of the host's namespaces, to compare with our own.
     pub host_namespaces: BTreeMap<String, String>,
-    /// Read-only binds: host path (canonical) to the path inside.
+    pub show: Show,
+    /// Our own binary, for internal functions.
+    pub exe: PathBuf,
+}
+
+/// What is shown in the root.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Show {
+    /// Read-only binds: host path (canonical) and the path inside.
     pub binds: Vec<(PathBuf, PathBuf)>,
-    /// Symbolic links of the root, as the host has them: path and target.
+    /// Symbolic links, as the host has them: path and target.
     pub links: Vec<(PathBuf, PathBuf)>,
     /// Small files written into the root.
     pub files: Vec<(PathBuf, String)>,
+}
+
+/// The call itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CallSpec {
+    /// How each limit is enforced by what the host set up; the stages add their own.
+    pub limits_by_host: BTreeMap<String, String>,
+    pub limits: Limits,
+    /// Besides what the base shows.
+    pub show: Show,
     pub workspace: Option<WorkspaceSpec>,
-    /// Where our own binary is bound, for internal functions.
-    pub exe: Option<PathBuf>,
     pub program: ProgramSpec,
     pub env: BTreeMap<String, String>,
     /// Absolute.
@@ -40,6 +54,8 @@ pub struct StageSpec {
 pub struct WorkspaceSpec {
     /// Canonical host path.
     pub source: PathBuf,
+    /// Device and inode of it, as the host sees it: the stage must find the same.
+    pub source_id: (u64, u64),
     /// Path inside.
     pub target: PathBuf,
     /// `None`: read-only, no layer.
@@ -67,9 +83,13 @@ pub enum ProgramSpec {
 /// Host to stage.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToStage {
-    /// Comes with the spec's memory file, the tool's standard input and, if there is one, the lock.
-    Begin { lock: bool },
+    /// Comes with the base's memory file and, if there is one, the lock.
+    Begin {
+        lock: bool,
+    },
     Mapped,
+    /// Comes with the call's memory file and its standard input.
+    Call,
 }
 
 /// Stage to host.
@@ -79,7 +99,10 @@ pub enum FromStage {
     Unshared,
     Started(Started),
     /// The tool has ended; what it left running is being killed.
-    Exited { code: Option<i32>, signal: Option<i32> },
+    Exited {
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
     /// The summed memory of the call passed its limit, and it is being ended.
     MemoryExceeded,
     Failed(StageFailure),

@@ -41,7 +41,7 @@ pub fn launch(inner: &Inner, spec: WorkerSpec) -> Result<WorkerProcess, SandboxE
     readable.push(program.clone());
     let stage = inner.host.plan_worker(argv, &readable, limits).map_err(setup)?;
     let (stdin_inside, stdin) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| setup(error.into()))?;
-    let running = inner.launch(stage, stdin_inside, &limits)?;
+    let running = inner.launch(stage, stdin_inside)?;
     let mut stderr = running.stderr.try_clone().map_err(setup)?;
     let stdout = running.stdout.try_clone().map_err(setup)?;
     // Nobody reads what a worker complains about, but it must not block on it. Ends with the worker.

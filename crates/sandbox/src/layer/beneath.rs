@@ -116,9 +116,7 @@ impl Place {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         match rustix::fs::renameat_with(&self.folder, from, &self.folder, &self.name, flags) {
             // A file system without NOREPLACE: it was looked at a moment ago.
-            Err(Errno::INVAL) if !replace => {
-                Ok(rustix::fs::renameat(&self.folder, from, &self.folder, &self.name)?)
-            }
+            Err(Errno::INVAL) if !replace => Ok(rustix::fs::renameat(&self.folder, from, &self.folder, &self.name)?),
             other => Ok(other?),
         }
     }

@@ -3,12 +3,7 @@
 //! In an overlay's upper layer a removed path is a character device 0:0, and a folder that
 //! replaced another carries the attribute `user.overlay.opaque`.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    path::Path,
-    time::SystemTime,
-};
+use std::{collections::BTreeSet, io, path::Path, time::SystemTime};
 
 use homarus_contract::{
     ids::Hash,
@@ -42,7 +37,8 @@ pub fn read(workspace: &Path, upper: &Path, began: SystemTime) -> io::Result<Lay
         refused: BTreeSet::new(),
     };
     walk.folder("", false)?;
-    let mut diff = LayerDiff { changes: walk.changes, refused: walk.refused.into_iter().collect(), text: String::new() };
+    let mut diff =
+        LayerDiff { changes: walk.changes, refused: walk.refused.into_iter().collect(), text: String::new() };
     if diff.changes.len() > CHANGES_MAX {
         let why = format!("the call changed more than {CHANGES_MAX} paths; nothing of it can be merged");
         return Ok(LayerDiff { changes: Vec::new(), refused: vec![(".".to_owned(), why.clone())], text: why });
@@ -83,7 +79,9 @@ impl Walk<'_> {
                 match String::from_utf8(name) {
                     Ok(name) if seen.contains(&name) => {}
                     Ok(name) => self.removed(&join(path, &name))?,
-                    Err(name) => self.refuse(&join(path, &String::from_utf8_lossy(name.as_bytes())), "the name is not UTF-8"),
+                    Err(name) => {
+                        self.refuse(&join(path, &String::from_utf8_lossy(name.as_bytes())), "the name is not UTF-8")
+                    }
                 }
             }
         }

@@ -5,12 +5,7 @@
 //! it stays, and the call's version is kept beside. Every path is used through descriptors that
 //! follow no link.
 
-use std::{
-    fs, io,
-    io::Read,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs, io, io::Read, os::unix::fs::PermissionsExt, path::Path};
 
 use homarus_contract::{
     ids::Hash,
@@ -27,7 +22,8 @@ use crate::protected;
 pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> io::Result<MergeReport> {
     let mut merge = Merge { workspace: Root::open(workspace)?, upper, kept, report: MergeReport::default() };
     // Removals first, the deepest first; then what is new, folders before what is in them.
-    let (gone, here): (Vec<&Change>, Vec<&Change>) = diff.changes.iter().partition(|change| change.new == Entry::Absent);
+    let (gone, here): (Vec<&Change>, Vec<&Change>) =
+        diff.changes.iter().partition(|change| change.new == Entry::Absent);
     for change in gone.into_iter().rev().chain(here) {
         merge.one(change)?;
     }

@@ -20,7 +20,12 @@ pub fn render(diff: &LayerDiff, lower: &Root, upper: &Root) -> String {
         let part = render_one(change, lower, upper);
         if text.len() + part.len() > TEXT_BYTES_MAX {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "[... the diff is cut here: {} of {} changed paths are shown ...]", done, diff.changes.len());
+            let _ = writeln!(
+                text,
+                "[... the diff is cut here: {} of {} changed paths are shown ...]",
+                done,
+                diff.changes.len()
+            );
             break;
         }
         text.push_str(&part);
@@ -39,7 +44,11 @@ fn render_one(change: &Change, lower: &Root, upper: &Root) -> String {
             let mode = mode_note(&change.old, &change.new);
             match (old, new) {
                 (Some(old), Some(new)) => mode + &unified(change, &old, &new),
-                _ => format!("{mode}binary or large file {path}: {} -> {}\n", describe(&change.old), describe(&change.new)),
+                _ => format!(
+                    "{mode}binary or large file {path}: {} -> {}\n",
+                    describe(&change.old),
+                    describe(&change.new)
+                ),
             }
         }
         (old, new) => format!("{path}: {} -> {}\n", describe(old), describe(new)),

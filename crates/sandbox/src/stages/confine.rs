@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{landlocked, seccomp};
-use crate::spec::{StageFailure, StageSpec, Step};
+use crate::spec::{BaseSpec, CallSpec, StageFailure, Step};
 
 /// What this thread found to be true of itself afterwards.
 #[derive(Debug)]
@@ -30,10 +30,14 @@ const PID_MAX_LEAST: u32 = 301;
 /// The stages' own processes and threads, which count too.
 const OWN_PROCESSES: u64 = 6;
 
-pub fn this_thread(spec: &StageSpec, limits: &mut BTreeMap<String, String>) -> Result<Confined, StageFailure> {
+pub fn this_thread(
+    base: &BaseSpec,
+    spec: &CallSpec,
+    limits: &mut BTreeMap<String, String>,
+) -> Result<Confined, StageFailure> {
     resource_limits(spec, limits)?;
-    let landlock_abi = landlocked::restrict(spec)?;
-    drop_capabilities(spec.map_by_host, spec.run_as)?;
+    let landlock_abi = landlocked::restrict(base, spec)?;
+    drop_capabilities(base.map_by_host, spec.run_as)?;
     set_no_new_privs(true).step("confine", "no_new_privs")?;
     let programs = seccomp::programs()?;
     seccomp::load(&programs)?;
@@ -55,12 +59,16 @@ pub fn this_thread(spec: &StageSpec, limits: &mut BTreeMap<String, String>) -> R
 
 /// Chooses how the number of processes is bounded where the host set no control group up.
 /// Runs in process 1 before /proc is read-only.
-pub fn bound_processes(spec: &StageSpec, limits: &mut BTreeMap<String, String>) -> Result<(), StageFailure> {
+pub fn bound_processes(
+    base: &BaseSpec,
+    spec: &CallSpec,
+    limits: &mut BTreeMap<String, String>,
+) -> Result<(), StageFailure> {
     if limits.contains_key("processes") {
         return Ok(());
     }
     // The kernel exempts the host's real root from RLIMIT_NPROC.
-    if !spec.map_by_host && spec.uid != 0 || spec.run_as.is_some() {
+    if !base.map_by_host && base.uid != 0 || spec.run_as.is_some() {
         limits.insert("processes".to_owned(), "rlimit".to_owned());
         return Ok(());
     }
@@ -69,7 +77,10 @@ pub fn bound_processes(spec: &StageSpec, limits: &mut BTreeMap<String, String>) 
     let before = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
     let written = pid_max_is_namespaced() && fs::write("/proc/sys/kernel/pid_max", most.to_string()).is_ok();
     if !written {
-        return Err(StageFailure::new("limits", format!("nothing here bounds the number of processes (pid_max {})", before.trim())));
+        return Err(StageFailure::new(
+            "limits",
+            format!("nothing here bounds the number of processes (pid_max {})", before.trim()),
+        ));
     }
     limits.insert("processes".to_owned(), "pid_max".to_owned());
     Ok(())
@@ -81,7 +92,7 @@ fn pid_max_is_namespaced() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(14))
 }
 
-fn resource_limits(spec: &StageSpec, limits: &mut BTreeMap<String, String>) -> Result<(), StageFailure> {
+fn resource_limits(spec: &CallSpec, limits: &mut BTreeMap<String, String>) -> Result<(), StageFailure> {
     let wanted = &spec.limits;
     let mut set = vec![
         ("core", Resource::Core, 0),

@@ -26,52 +26,59 @@ use nix::{
 use super::{MARKER, confine, failed, mounts, outer, watch};
 use crate::{
     handoff,
-    spec::{FromStage, ProgramSpec, StageFailure, StageSpec, Started, Step, ToStage},
+    spec::{BaseSpec, CallSpec, FromStage, ProgramSpec, StageFailure, Started, Step, ToStage},
 };
 
 /// Where our own binary stands inside, for internal functions.
 pub const EXE_INSIDE: &str = "/run/stage";
 
 pub fn run() -> i32 {
-    let began = Instant::now();
     let outer = io::stdin();
-    let received = match receive(&outer) {
-        Ok(received) => received,
+    let begun = match begin(&outer) {
+        Ok(begun) => begun,
         Err(failure) => {
             eprintln!("sandbox: {}", failed(&failure));
             return 125;
         }
     };
-    match start(&received.spec, received.stdin, began) {
+    // Everything that does not need the call; then it may take any time until the call comes.
+    let ready = mounts::base(&begun.base).and_then(|()| receive_call(&begun.host));
+    let (call, stdin) = match ready {
+        Ok(Some(call)) => call,
+        Ok(None) => return 0,
+        Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
+    };
+    match start(&begun.base, &call, stdin, Instant::now()) {
         Ok((started, Ok(program))) => {
-            let _ = handoff::send(&received.host, &FromStage::Started(started), &[]);
-            if received.spec.limits_by_host.get("memory").is_none_or(|how| how == "rlimit") {
-                watch::memory(received.spec.limits.memory_bytes, &received.host);
+            tell(&begun.host, &FromStage::Started(started), 0);
+            if call.limits_by_host.get("memory").is_none_or(|how| how == "rlimit") {
+                watch::memory(call.limits.memory_bytes, &begun.host);
             }
-            reap(program, &received.host)
+            reap(program, &begun.host)
         }
         Ok((started, Err(text))) => {
-            let _ = handoff::send(&received.host, &FromStage::Started(started), &[]);
+            tell(&begun.host, &FromStage::Started(started), 0);
             eprintln!("sandbox: {text}");
-            let _ = handoff::send(&received.host, &FromStage::Exited { code: Some(127), signal: None }, &[]);
-            127
+            tell(&begun.host, &FromStage::Exited { code: Some(127), signal: None }, 127)
         }
-        Err(failure) => {
-            let _ = handoff::send(&received.host, &FromStage::Failed(failure), &[]);
-            125
-        }
+        Err(failure) => tell(&begun.host, &FromStage::Failed(failure), 125),
     }
 }
 
-struct Received {
+/// Tells the host and returns the code. If the host is gone, our end is near anyway.
+fn tell(host: &OwnedFd, message: &FromStage, code: i32) -> i32 {
+    let _ = handoff::send(host, message, &[]);
+    code
+}
+
+struct Begun {
     host: OwnedFd,
-    stdin: OwnedFd,
-    spec: StageSpec,
+    base: BaseSpec,
     /// Held open until this process is gone.
     _lock: Option<OwnedFd>,
 }
 
-fn receive(outer: &impl AsFd) -> Result<Received, StageFailure> {
+fn begin(outer: &impl AsFd) -> Result<Begun, StageFailure> {
     prctl::set_dumpable(false).step("pid", "not dumpable")?;
     prctl::set_pdeathsig(Signal::SIGKILL).step("pid", "death signal")?;
     // If the outer stage died before the line above, the socket's end is gone and this is `None`.
@@ -85,14 +92,24 @@ fn receive(outer: &impl AsFd) -> Result<Received, StageFailure> {
         return Err(StageFailure::new("pid", "the outer stage is gone"));
     }
     let mut fds = fds.into_iter();
-    let (Some(host), Some(memory), Some(stdin)) = (fds.next(), fds.next(), fds.next()) else {
+    let (Some(host), Some(memory)) = (fds.next(), fds.next()) else {
         return Err(StageFailure::new("spec", "descriptors are missing"));
     };
     let lock_fd = fds.next();
     if lock && lock_fd.is_none() {
         return Err(StageFailure::new("spec", "the lock is missing"));
     }
-    Ok(Received { host, stdin, spec: outer::read_spec(&memory)?, _lock: lock_fd })
+    Ok(Begun { host, base: outer::read_spec(&memory)?, _lock: lock_fd })
+}
+
+/// `None`: the host is gone, or has no use for this sandbox.
+fn receive_call(host: &OwnedFd) -> Result<Option<(CallSpec, OwnedFd)>, StageFailure> {
+    let Some((message, fds)) = handoff::recv::<ToStage>(host).step("spec", "receive")? else { return Ok(None) };
+    let mut fds = fds.into_iter();
+    match (message, fds.next(), fds.next()) {
+        (ToStage::Call, Some(memory), Some(stdin)) => Ok(Some((outer::read_spec(&memory)?, stdin))),
+        _ => Err(StageFailure::new("spec", "out of order")),
+    }
 }
 
 fn hung_up(socket: &impl AsFd) -> bool {
@@ -105,24 +122,22 @@ fn hung_up(socket: &impl AsFd) -> bool {
 /// The outer error is ours (nothing ran); the inner one the program's own (it does not exist, say).
 type StartResult = Result<(Started, Result<Pid, String>), StageFailure>;
 
-fn start(spec: &StageSpec, stdin: OwnedFd, began: Instant) -> StartResult {
+fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> StartResult {
     let mut steps_us = Vec::new();
     let mut mark = |step: &str| steps_us.push((step.to_owned(), began.elapsed().as_micros() as u64));
-    mark("received");
-    nix::unistd::sethostname("sandbox").step("uts", "host name")?;
-    let mut limits = spec.limits_by_host.clone();
+    let mut limits = call.limits_by_host.clone();
     // Before /proc becomes read-only.
-    confine::bound_processes(spec, &mut limits)?;
-    let workspace = mounts::build(spec, &mut mark)?;
+    confine::bound_processes(base, call, &mut limits)?;
+    let workspace = mounts::finish(call, &mut mark)?;
     mark("mounts");
-    let namespaces = own_namespaces(&spec.host_namespaces)?;
-    let mut command = command(spec, stdin)?;
-    let spec = spec.clone();
+    let namespaces = own_namespaces(&base.host_namespaces)?;
+    let mut command = command(call, stdin)?;
+    let (base, call) = (base.clone(), call.clone());
     let confined = thread::spawn(move || {
-        let confined = confine::this_thread(&spec, &mut limits)?;
-        let program = command.spawn().map_err(|error| {
-            format!("cannot start `{}`: {error}", command.get_program().to_string_lossy())
-        });
+        let confined = confine::this_thread(&base, &call, &mut limits)?;
+        let program = command
+            .spawn()
+            .map_err(|error| format!("cannot start `{}`: {error}", command.get_program().to_string_lossy()));
         Ok::<_, StageFailure>((confined, limits, program.map(|child| Pid::from_raw(child.id().cast_signed()))))
     });
     let (confined, limits, program) =
@@ -141,7 +156,7 @@ fn start(spec: &StageSpec, stdin: OwnedFd, began: Instant) -> StartResult {
     Ok((started, program))
 }
 
-fn command(spec: &StageSpec, stdin: OwnedFd) -> Result<Command, StageFailure> {
+fn command(spec: &CallSpec, stdin: OwnedFd) -> Result<Command, StageFailure> {
     let mut command = match &spec.program {
         ProgramSpec::Command { argv } => {
             let (program, args) =
@@ -177,9 +192,7 @@ fn own_namespaces(host: &BTreeMap<String, String>) -> Result<Vec<String>, StageF
 fn reap(program: Pid, host: &impl AsFd) -> i32 {
     loop {
         let exited = match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == program => {
-                FromStage::Exited { code: Some(code), signal: None }
-            }
+            Ok(WaitStatus::Exited(pid, code)) if pid == program => FromStage::Exited { code: Some(code), signal: None },
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
                 FromStage::Exited { code: None, signal: Some(signal as i32) }
             }

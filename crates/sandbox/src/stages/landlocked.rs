@@ -8,13 +8,13 @@ use landlock::{
 };
 
 use super::{init::EXE_INSIDE, mounts};
-use crate::spec::{StageFailure, StageSpec, Step};
+use crate::spec::{BaseSpec, CallSpec, StageFailure, Step};
 
 /// The newest rights this code knows; older kernels enforce what they have.
 const NEWEST: ABI = ABI::V6;
 
 /// Restricts this thread; returns the ABI that is enforced.
-pub fn restrict(spec: &StageSpec) -> Result<u32, StageFailure> {
+pub fn restrict(base: &BaseSpec, spec: &CallSpec) -> Result<u32, StageFailure> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))
@@ -30,19 +30,16 @@ pub fn restrict(spec: &StageSpec) -> Result<u32, StageFailure> {
 
     rules = allow(rules, "/", AccessFs::ReadDir.into())?;
     rules = allow(rules, "/proc", read)?;
-    rules = allow(rules, "/etc", read)?;
-    for name in mounts::DEVICES {
-        rules = allow(rules, Path::new("/dev").join(name), device)?;
-    }
+    rules = allow(rules, "/etc", run)?;
+    rules = allow(rules, "/dev", device | AccessFs::ReadDir)?;
     for path in mounts::SCRATCH {
         rules = allow(rules, path, all)?;
     }
-    for (_, target) in &spec.binds {
+    // What lies in /etc is covered already.
+    for (_, target) in base.show.binds.iter().chain(&spec.show.binds).filter(|(_, path)| !path.starts_with("/etc")) {
         rules = allow(rules, target, run)?;
     }
-    if spec.exe.is_some() {
-        rules = allow(rules, EXE_INSIDE, run)?;
-    }
+    rules = allow(rules, EXE_INSIDE, run)?;
     if let Some(workspace) = &spec.workspace {
         rules = allow(rules, &workspace.target, if workspace.layer.is_some() { all } else { run })?;
     }
@@ -54,7 +51,11 @@ pub fn restrict(spec: &StageSpec) -> Result<u32, StageFailure> {
     }
 }
 
-fn allow(rules: RulesetCreated, path: impl AsRef<Path>, access: BitFlags<AccessFs>) -> Result<RulesetCreated, StageFailure> {
+fn allow(
+    rules: RulesetCreated,
+    path: impl AsRef<Path>,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, StageFailure> {
     let path = path.as_ref();
     let what = path.display().to_string();
     let fd = PathFd::new(path).step("landlock", &what)?;

@@ -22,7 +22,7 @@ use rustix::{
 };
 
 use super::init::EXE_INSIDE;
-use crate::spec::{LayerSpec, StageFailure, StageSpec, Step, WorkspaceSpec};
+use crate::spec::{BaseSpec, CallSpec, LayerSpec, Show, StageFailure, Step, WorkspaceSpec};
 
 pub const HOME: &str = "/run/home";
 pub const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -36,8 +36,9 @@ const MASK_FILE: &str = "/run/masked-file";
 /// Files of /proc that tell about the host, where the kernel has them.
 const MASKED_PROC: [&str; 6] = ["kcore", "keys", "timer_list", "sched_debug", "latency_stats", "kmsg"];
 
-/// Builds the root and enters it; returns how the workspace is seen.
-pub fn build(spec: &StageSpec, mark: &mut impl FnMut(&str)) -> Result<String, StageFailure> {
+/// Enters an empty root and shows in it what every call sees. The host's tree is still there.
+pub fn base(spec: &BaseSpec) -> Result<(), StageFailure> {
+    nix::unistd::sethostname("sandbox").step("uts", "host name")?;
     enter_empty_root()?;
     mount("proc", make_folder("/proc")?, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .step("proc", "mount a fresh /proc (is the host's own /proc partly covered?)")?;
@@ -49,23 +50,21 @@ pub fn build(spec: &StageSpec, mark: &mut impl FnMut(&str)) -> Result<String, St
         }
     }
     devices()?;
+    for path in SCRATCH {
+        make_folder(path)?;
+    }
+    make_folder("/var")?;
+    std::os::unix::fs::symlink("/tmp", "/var/tmp").step("root", "/var/tmp")?;
+    show(&spec.show)?;
+    bind_read_only(&spec.exe, Path::new(EXE_INSIDE))
+}
+
+/// Adds what is the call's own, leaves the host's tree and freezes the rest; returns how the
+/// workspace is seen.
+pub fn finish(spec: &CallSpec, mark: &mut impl FnMut(&str)) -> Result<String, StageFailure> {
     scratch(spec)?;
-    mark("base");
-    for (path, text) in &spec.files {
-        make_parent(path)?;
-        fs::write(path, text).step("root", &path.display().to_string())?;
-    }
-    for (path, target) in &spec.links {
-        make_parent(path)?;
-        std::os::unix::fs::symlink(target, path).step("root", &path.display().to_string())?;
-    }
-    for (source, target) in &spec.binds {
-        bind_read_only(source, target)?;
-    }
-    if let Some(exe) = &spec.exe {
-        bind_read_only(exe, Path::new(EXE_INSIDE))?;
-    }
-    mark("binds");
+    show(&spec.show)?;
+    mark("shown");
     let mut writable: Vec<PathBuf> = SCRATCH.iter().map(PathBuf::from).collect();
     let seen_as = match &spec.workspace {
         Some(workspace) => mount_workspace(workspace, &mut writable)?,
@@ -74,19 +73,40 @@ pub fn build(spec: &StageSpec, mark: &mut impl FnMut(&str)) -> Result<String, St
     mark("workspace");
     unmount(OLD, UnmountFlags::DETACH).step("mount", "leave the host's tree")?;
     fs::remove_dir(OLD).step("mount", "remove the old root's folder")?;
+    // Until now the host's own mounting and unmounting was followed; what is shown stays as it is.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("mount", "make private")?;
     mark("left");
     freeze(&writable)?;
     Ok(seen_as)
 }
 
+fn show(show: &Show) -> Result<(), StageFailure> {
+    for (path, text) in &show.files {
+        make_parent(path)?;
+        fs::write(path, text).step("root", &path.display().to_string())?;
+    }
+    for (path, target) in &show.links {
+        make_parent(path)?;
+        std::os::unix::fs::symlink(target, path).step("root", &path.display().to_string())?;
+    }
+    show.binds.iter().try_for_each(|(source, target)| bind_read_only(source, target))
+}
+
 fn enter_empty_root() -> Result<(), StageFailure> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("mount", "make private")?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .step("mount", "make downstream")?;
     let base = ["/tmp", "/mnt", "/run", "/var"]
         .into_iter()
         .find(|path| Path::new(path).is_dir())
         .ok_or_else(|| StageFailure::new("mount", "the host has neither /tmp nor /mnt, /run, /var"))?;
-    mount("root", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, data("mode=755,size=4m,nr_inodes=4096")?.as_c_str())
-        .step("mount", "mount an empty root")?;
+    mount(
+        "root",
+        base,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        data("mode=755,size=4m,nr_inodes=4096")?.as_c_str(),
+    )
+    .step("mount", "mount an empty root")?;
     let old = format!("{base}{OLD}");
     fs::create_dir(&old).step("mount", "make the old root's folder")?;
     rustix::process::pivot_root(base, old.as_str()).step("mount", "pivot_root")?;
@@ -97,7 +117,7 @@ fn masks() -> Result<(), StageFailure> {
     make_folder(MASK_FOLDER)?;
     File::create(MASK_FILE).step("root", MASK_FILE)?;
     for path in [MASK_FOLDER, MASK_FILE] {
-        fs::set_permissions(path, Permissions::from_mode(0)).step("root", path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o000)).step("root", path)?;
     }
     Ok(())
 }
@@ -116,7 +136,7 @@ fn devices() -> Result<(), StageFailure> {
 }
 
 /// Scratch space counts as memory of the call, so its size is bounded by a part of that.
-fn scratch(spec: &StageSpec) -> Result<(), StageFailure> {
+fn scratch(spec: &CallSpec) -> Result<(), StageFailure> {
     for (path, mode, share) in [("/tmp", "1777", 2), (HOME, "700", 8), ("/dev/shm", "1777", 8)] {
         let owner = spec.run_as.map(|(uid, gid)| format!(",uid={uid},gid={gid}")).unwrap_or_default();
         let bytes = (spec.limits.memory_bytes / share).max(1 << 20);
@@ -124,12 +144,15 @@ fn scratch(spec: &StageSpec) -> Result<(), StageFailure> {
         mount("scratch", make_folder(path)?, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
             .step("mount", path)?;
     }
-    make_folder("/var")?;
-    std::os::unix::fs::symlink("/tmp", "/var/tmp").step("root", "/var/tmp")
+    Ok(())
 }
 
 fn mount_workspace(workspace: &WorkspaceSpec, writable: &mut Vec<PathBuf>) -> Result<String, StageFailure> {
     let source = open_old(&workspace.source)?;
+    let found = rustix::fs::fstat(&source).step("workspace", "look at it")?;
+    if (found.st_dev, found.st_ino) != workspace.source_id {
+        return Err(StageFailure::new("workspace", "is not the folder the host sees there"));
+    }
     let target = &workspace.target;
     make_target(target, true)?;
     let seen_as = match &workspace.layer {

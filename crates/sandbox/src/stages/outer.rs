@@ -17,10 +17,12 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
+use serde::de::DeserializeOwned;
+
 use super::{MARKER, failed};
 use crate::{
     handoff,
-    spec::{FromStage, StageFailure, StageSpec, Step, ToStage},
+    spec::{BaseSpec, FromStage, StageFailure, Step, ToStage},
 };
 
 pub fn run() -> i32 {
@@ -37,7 +39,7 @@ pub fn run() -> i32 {
 }
 
 /// Reads the whole spec from its memory file, wherever that file's offset stands.
-pub fn read_spec(memory: &OwnedFd) -> Result<StageSpec, StageFailure> {
+pub fn read_spec<T: DeserializeOwned>(memory: &OwnedFd) -> Result<T, StageFailure> {
     let bytes = rustix::fs::fstat(memory).step("spec", "size")?.st_size;
     let mut text = vec![0u8; usize::try_from(bytes).unwrap_or(0)];
     let mut at = 0;
@@ -63,7 +65,7 @@ fn begin(host: &impl AsFd) -> Result<Child, StageFailure> {
     let [memory, ..] = fds.as_slice() else {
         return Err(StageFailure::new("spec", "no memory file"));
     };
-    let spec = read_spec(memory)?;
+    let spec: BaseSpec = read_spec(memory)?;
     for tasks in &spec.cgroup_join {
         // "0" is the writer itself; a single-threaded process so enters without the global lock.
         fs::write(tasks, "0").step("limits", &format!("enter control group {}", tasks.display()))?;
@@ -82,8 +84,8 @@ fn begin(host: &impl AsFd) -> Result<Child, StageFailure> {
     handoff::send(&ours, &begin, &passed).step("spec", "pass on")?;
     // `ours` must stay open as long as we live: init takes its closing for our death.
     OURS.set(ours).ok();
-    // The lock (third descriptor) is ours to hold; the others must not be kept open by us.
-    LOCK.set(fds.into_iter().nth(2)).ok();
+    // The lock (second descriptor) is ours to hold.
+    LOCK.set(fds.into_iter().nth(1)).ok();
     Ok(child)
 }
 
@@ -110,7 +112,7 @@ fn unshare() -> Result<(), StageFailure> {
     Ok(())
 }
 
-fn map_ids(spec: &StageSpec, host: &impl AsFd) -> Result<(), StageFailure> {
+fn map_ids(spec: &BaseSpec, host: &impl AsFd) -> Result<(), StageFailure> {
     if spec.map_by_host {
         handoff::send(host, &FromStage::Unshared, &[]).step("userns", "tell the host")?;
         return match handoff::recv::<ToStage>(host).step("userns", "hear from the host")? {

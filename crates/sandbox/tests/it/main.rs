@@ -1,1 +1,11 @@
-fn main(){}
+//! Real sandboxes on this host. Attacks come from inside, as scripts a model could have written.
+
+mod confinement;
+mod fixture;
+mod gate;
+mod layers;
+mod lifetime;
+mod limits;
+mod merging;
+mod ordinary;
+mod workers;

@@ -1,0 +1,70 @@
+//! One sandbox that stands ready for the next call: its namespaces, processes and system folders
+//! are set up, and it knows nothing of the call yet. Unused, it is ended after a while.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        mpsc::{self, RecvTimeoutError, SyncSender},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{call::Running, l1::Inner};
+
+/// An idle driver holds no processes.
+const KEEP: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub struct Spare {
+    ready: Mutex<Option<Running>>,
+    keeper: Mutex<Option<SyncSender<()>>>,
+}
+
+impl Spare {
+    pub fn take(&self) -> Option<Running> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, running: Running) {
+        let before = self.ready.lock().unwrap_or_else(PoisonError::into_inner).replace(running);
+        drop(before);
+    }
+}
+
+/// Asks the keeper thread (started with the first ask) to have one ready. Returns at once.
+pub fn prepare(inner: &Arc<Inner>) {
+    let mut keeper = inner.spare.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+    let asked =
+        keeper.as_ref().is_some_and(|ask| !matches!(ask.try_send(()), Err(mpsc::TrySendError::Disconnected(()))));
+    if asked {
+        return;
+    }
+    let (ask, asks) = mpsc::sync_channel(1);
+    let weak = Arc::downgrade(inner);
+    let started = thread::Builder::new().name("sandbox-spare".to_owned()).spawn(move || keep(&weak, &asks));
+    // Without the thread there is no spare, and calls start a little slower.
+    if started.is_ok() && ask.send(()).is_ok() {
+        *keeper = Some(ask);
+    }
+}
+
+/// Ends with the back end: it holds only a weak reference to it.
+fn keep(inner: &Weak<Inner>, asks: &mpsc::Receiver<()>) {
+    loop {
+        let asked = match asks.recv_timeout(KEEP) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let Some(inner) = inner.upgrade() else { return };
+        if !asked {
+            drop(inner.spare.take());
+        } else if inner.available().is_ok() {
+            // A failure is met again, and told, by the next call.
+            if let Ok(running) = inner.start() {
+                inner.spare.put(running);
+            }
+        }
+    }
+}

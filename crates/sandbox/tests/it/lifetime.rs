@@ -1,0 +1,140 @@
+//! Nothing outlives its call, and no call its driver.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::fixture::{Fixture, HELPER, processes_with};
+
+/// Waits until `done` or fails: a bound, not a measurement.
+fn eventually(what: &str, done: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn survivors_are_gone_when_the_call_returns() {
+    let fixture = Fixture::new();
+    let mark = format!("survivor-{}", std::process::id());
+    let script = format!(
+        "perl -e '$SIG{{$_}} = \"IGNORE\" for qw(TERM HUP INT); if (!fork) {{ use POSIX; POSIX::setsid(); if (!fork) {{ sleep 600 }} exit }} wait' {mark} & \
+         (setsid sh -c 'sleep 600; : {mark}' &) ; sleep 0.2; ps_seen=$(ls -d /proc/[0-9]* | wc -l); echo $ps_seen"
+    );
+    let called = fixture.sh(&script).await;
+    assert!(called.stdout().trim().parse::<u32>().unwrap() >= 4, "{}", called.stderr());
+    assert_eq!(processes_with(&mark), Vec::<u32>::new());
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_ended() {
+    let fixture = Fixture::new();
+    let mark = format!("dropped-{}", std::process::id());
+    let (told, begun) = tokio::sync::mpsc::channel(8);
+    let spec = fixture.shell(&format!("echo begun; sleep 600; : {mark}"));
+    let call = fixture.exec_into(spec, Arc::new(move |_| told.try_send(()).unwrap_or(())));
+    let mut begun = begun;
+    tokio::select! {
+        _ = call => panic!("ended by itself"),
+        _ = begun.recv() => {}
+    }
+    eventually("the dropped call lives on", || processes_with(&mark).is_empty());
+}
+
+fn drive(fixture: &Fixture, script: &str, lock: &Path) -> Child {
+    Command::new(HELPER)
+        .args([
+            "drive".as_ref(),
+            fixture.state.as_os_str(),
+            fixture.workspace.as_os_str(),
+            script.as_ref(),
+            lock.as_os_str(),
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn killing_the_driver_takes_its_sandbox_down_and_only_then_frees_the_lock() {
+    let fixture = Fixture::new();
+    let mark = format!("orphan-{}", std::process::id());
+    let lock = fixture.dir.path().join("lock");
+    let mut driver = drive(&fixture, &format!("echo begun; sleep 600; : {mark}"), &lock);
+    let mut line = String::new();
+    BufReader::new(driver.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "begun\n");
+    let inside: Vec<u32> = processes_with(&mark).into_iter().filter(|pid| *pid != driver.id()).collect();
+    assert!(!inside.is_empty());
+
+    // Who holds the lock: the driver, the stages, never the tool.
+    let holders = holders(&lock);
+    assert!(holders.contains(&driver.id()));
+    if crate::fixture::is_root() {
+        let init = parent(inside[0]);
+        assert!(holders.contains(&init), "init {init} of {holders:?}");
+    }
+    for pid in &inside {
+        assert!(!holders.contains(pid), "the tool holds the lock");
+    }
+    let file = File::options().append(true).open(&lock).unwrap();
+    assert!(file.try_lock().is_err());
+
+    driver.kill().unwrap();
+    // The lock is free only once nothing inside is alive any more.
+    let until = Instant::now() + Duration::from_secs(20);
+    while file.try_lock().is_err() {
+        assert!(Instant::now() < until, "the lock stays held");
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    assert_eq!(inside.iter().filter(|pid| alive(**pid)).count(), 0, "the lock was free while the sandbox lived");
+    driver.wait().unwrap();
+}
+
+#[tokio::test]
+async fn killing_the_outer_stage_alone_ends_the_sandbox_too() {
+    let fixture = Fixture::new();
+    let mark = format!("keeperless-{}", std::process::id());
+    let lock = fixture.dir.path().join("lock");
+    let mut driver = drive(&fixture, &format!("echo begun; sleep 600; : {mark}"), &lock);
+    let mut line = String::new();
+    BufReader::new(driver.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let tool = processes_with(&mark).into_iter().find(|pid| *pid != driver.id()).unwrap();
+    let outer = parent(parent(tool));
+    assert_eq!(parent(outer), driver.id());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(outer.cast_signed()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    eventually("the sandbox lives on", || !alive(tool));
+    assert!(driver.wait().unwrap().success());
+}
+
+fn alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+fn parent(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Processes that have the file open, as far as we may look.
+fn holders(path: &Path) -> Vec<u32> {
+    let pids =
+        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
+    })
+    .collect()
+}
