@@ -4,9 +4,9 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        mpsc::{self, RecvTimeoutError, SyncSender},
+        mpsc::{self, RecvTimeoutError, SyncSender, TrySendError},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -18,12 +18,34 @@ const KEEP: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Spare {
     ready: Mutex<Option<Running>>,
-    keeper: Mutex<Option<SyncSender<()>>>,
+    keeper: Mutex<Keeper>,
+}
+
+#[derive(Debug, Default)]
+struct Keeper {
+    ask: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+    closed: bool,
 }
 
 impl Spare {
     pub fn take(&self) -> Option<Running> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Ends the keeper and what stands ready, and waits for both. Calls may go on without.
+    pub fn close(&self) {
+        let thread = {
+            let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+            keeper.closed = true;
+            keeper.ask = None;
+            keeper.thread.take()
+        };
+        if let Some(thread) = thread {
+            // It has no result, and a panic of it has been printed.
+            let _ = thread.join();
+        }
+        drop(self.take());
     }
 
     fn put(&self, running: Running) {
@@ -35,17 +57,24 @@ impl Spare {
 /// Asks the keeper thread (started with the first ask) to have one ready. Returns at once.
 pub fn prepare(inner: &Arc<Inner>) {
     let mut keeper = inner.spare.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-    let asked =
-        keeper.as_ref().is_some_and(|ask| !matches!(ask.try_send(()), Err(mpsc::TrySendError::Disconnected(()))));
-    if asked {
+    if keeper.closed {
         return;
+    }
+    if let Some(ask) = &keeper.ask {
+        // Full: it has been asked already.
+        if !matches!(ask.try_send(()), Err(TrySendError::Disconnected(()))) {
+            return;
+        }
     }
     let (ask, asks) = mpsc::sync_channel(1);
     let weak = Arc::downgrade(inner);
     let started = thread::Builder::new().name("sandbox-spare".to_owned()).spawn(move || keep(&weak, &asks));
     // Without the thread there is no spare, and calls start a little slower.
-    if started.is_ok() && ask.send(()).is_ok() {
-        *keeper = Some(ask);
+    if let Ok(thread) = started
+        && ask.send(()).is_ok()
+    {
+        keeper.ask = Some(ask);
+        keeper.thread = Some(thread);
     }
 }
 

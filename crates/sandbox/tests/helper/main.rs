@@ -102,6 +102,7 @@ async fn drive(state: &str, workspace: &str, script: &str, lock: Option<&str>) -
     };
     let permit = gate::merge_permit(&run, &call, &done.diff);
     let merged = sandbox.merge(permit, workspace.into(), layer, done.diff.clone()).await.unwrap();
+    sandbox.close();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     println!(
         "{}",

@@ -115,6 +115,23 @@ async fn killing_the_outer_stage_alone_ends_the_sandbox_too() {
     assert!(driver.wait().unwrap().success());
 }
 
+#[tokio::test]
+async fn closing_ends_the_sandbox_that_stands_ready() {
+    // A lock of its own tells this fixture's sandboxes from those of tests in the same process.
+    let locks = tempfile::TempDir::new().unwrap();
+    let lock = locks.path().join("lock");
+    let file = File::options().append(true).create(true).open(&lock).unwrap();
+    let fixture = Fixture::with(|options| options.driver_lock = Some(Arc::new(file)));
+    let outer_stages = || holders(&lock).into_iter().filter(|pid| *pid != std::process::id()).count();
+    fixture.sh("true").await;
+    // It is prepared after the call has returned.
+    eventually("no sandbox stands ready", || outer_stages() > 0);
+    fixture.sandbox.close();
+    assert_eq!(outer_stages(), 0);
+    assert!(fixture.sh("echo still works").await.stdout().contains("works"));
+    assert_eq!(outer_stages(), 0);
+}
+
 fn alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
