@@ -1,1 +1,71 @@
-fn main() {}
+//! The project's own chores, in Rust so that they run wherever the project builds: `cargo xtask help`.
+//!
+//! Comes in: a command line. Goes out: builds, test results, a demo. It talks to Homarus only through
+//! its command line, as a user would.
+
+mod bootstrap;
+mod build;
+mod demo;
+mod env;
+mod places;
+mod sh;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use places::Places;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  bootstrap   installs what building and testing need and this machine lacks (Debian, as root)
+  build       builds `homarus` and its inference worker, and puts them side by side
+  demo        does the main demo job with the embedded model, and checks on disk that it was done
+      --all         does all the jobs instead; at least 8 of 10 must succeed
+      --job NAME    does one job
+      --keep        keeps the temporary folders
+  tidy        checks what a compiler cannot: edges between crates, module docs, sizes, leftovers
+  test        everything that must pass; the last line counts what passed, failed and was skipped
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `Ok(false)`: it ran, and what it checked is not so.
+fn run(args: &[&str]) -> Result<bool, String> {
+    let Some((command, options)) = args.split_first() else {
+        return Err(format!("no command\n\n{HELP}"));
+    };
+    if let ("bootstrap" | "build" | "tidy" | "test", [first, ..]) = (*command, options) {
+        return Err(format!("`{command}` takes no option `{first}`"));
+    }
+    let places = Places::find()?;
+    match *command {
+        "bootstrap" => bootstrap::run(&places).map(|()| true),
+        "build" => {
+            bootstrap::run(&places)?;
+            let built = build::run(&places)?;
+            println!("{}\n{}", built.homarus.display(), built.worker.display());
+            Ok(true)
+        }
+        "demo" => demo::run(&places, &demo::Options::parse(options)?),
+        "tidy" => tidy::run(&places),
+        "test" => test::run(&places),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        other => Err(format!("there is no command `{other}`\n\n{HELP}")),
+    }
+}

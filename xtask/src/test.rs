@@ -1,0 +1,180 @@
+//! Everything that must pass, in one command: each step runs whatever became of those before it, and the
+//! last line counts.
+
+mod machine;
+mod runner;
+mod tally;
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    bootstrap, build, demo,
+    env::{self, HOMARUS_MODELS_DIR, HOMARUS_TEST_FAKELLM, HOMARUS_TEST_LOCAL_MODEL, HOMARUS_TEST_STUBLLM},
+    places::Places,
+    sh, tidy,
+};
+use runner::Runner;
+use tally::Tally;
+
+/// Model servers that tests speak to, which are not ours: packages of PyPI with their versions, each with an
+/// executable of the same name, and the variable by which tests find it.
+const MODEL_SERVERS: [(&str, &str, &str); 2] =
+    [("fakellm", "0.3.5", HOMARUS_TEST_FAKELLM), ("stubllm", "0.1.5", HOMARUS_TEST_STUBLLM)];
+
+/// What a step found. A step that is one check counts as one; one that runs tests counts them.
+struct Outcome {
+    tally: Tally,
+    /// What failed or was skipped, and why.
+    notes: Vec<String>,
+}
+
+struct Step {
+    name: &'static str,
+    took: Duration,
+    outcome: Outcome,
+}
+
+/// Runs everything; `Ok(true)` if nothing failed.
+pub fn run(places: &Places) -> Result<bool, String> {
+    bootstrap::run(places)?;
+    machine::describe(places);
+    let mut steps = Vec::new();
+    let mut step = |name: &'static str, work: &mut dyn FnMut() -> Outcome| {
+        println!("\n=== {name}");
+        let began = Instant::now();
+        let outcome = work();
+        steps.push(Step { name, took: began.elapsed(), outcome });
+    };
+
+    step("format", &mut || Outcome::of(sh::run(&mut sh::cargo(places, &["fmt", "--all", "--check"]))));
+    step("tidy", &mut || tidy_step(places));
+    step("clippy", &mut || Outcome::of(clippy(places)));
+    let mut built = None;
+    step("build", &mut || Outcome::of(build::run(places).map(|done| built = Some(done))));
+    step("weights", &mut || match &built {
+        Some(built) => Outcome::of(demo::pull(places, built)),
+        None => Outcome::skipped("the build failed"),
+    });
+    let mut servers = false;
+    step("model servers for tests", &mut || Outcome::of(install_model_servers(places).map(|()| servers = true)));
+
+    let runner = Runner { nextest: bootstrap::nextest(places), places };
+    let prepare = |cargo: &mut std::process::Command| {
+        for name in env::user_names() {
+            cargo.env_remove(name);
+        }
+        cargo.env(HOMARUS_MODELS_DIR, &places.models);
+        if let Some(built) = &built {
+            cargo.env(HOMARUS_TEST_LOCAL_MODEL, &built.worker);
+        }
+        for (name, _, variable) in MODEL_SERVERS.iter().filter(|_| servers) {
+            cargo.env(variable, places.venv.join("bin").join(name));
+        }
+    };
+    step("tests", &mut || runner.tests(&["--workspace", "--exclude", "homarus-local-model"], sh::cargo, &prepare));
+    step("clippy of the inference worker", &mut || Outcome::of(worker_clippy(places)));
+    step("tests of the inference worker", &mut || {
+        // In the same profile as the build above, so that llama.cpp is compiled once.
+        runner.tests(&["--release", "-p", "homarus-local-model"], build::worker_cargo, &prepare)
+    });
+    step("examples in the documentation", &mut || runner.doc_tests(&prepare));
+    step("demo", &mut || match &built {
+        Some(built) => demo_step(places, built),
+        None => Outcome::skipped("the build failed"),
+    });
+    Ok(summarize(&steps))
+}
+
+/// One run lints everything; the bans of `clippy.toml` hold for what is shipped and not for its tests.
+fn clippy(places: &Places) -> Result<(), String> {
+    let workspace = ["clippy", "--workspace", "--exclude", "homarus-local-model"];
+    let all: &[&str] = &["--all-targets", "--", "-D", "warnings", "-A", "clippy::disallowed_methods"];
+    let shipped: &[&str] = &["--", "-D", "warnings"];
+    sh::run(&mut sh::cargo(places, &[&workspace, all].concat()))?;
+    sh::run(&mut sh::cargo(places, &[&workspace, shipped].concat()))
+}
+
+/// In the profile of its build, so that llama.cpp is compiled once.
+fn worker_clippy(places: &Places) -> Result<(), String> {
+    let options = ["clippy", "--release", "--all-targets", "-p", "homarus-local-model", "--", "-D", "warnings"];
+    sh::run(&mut build::worker_cargo(places, &options))
+}
+
+fn tidy_step(places: &Places) -> Outcome {
+    let checked = match tidy::check(places) {
+        Ok(checked) => checked,
+        Err(message) => return Outcome::of(Err(message)),
+    };
+    tidy::print(&checked);
+    let mut outcome = Outcome { tally: Tally::default(), notes: Vec::new() };
+    for rule in &checked {
+        if rule.holds() {
+            outcome.tally.passed += 1;
+        } else {
+            outcome.tally.failed += 1;
+            outcome.notes.push(format!("failed: {}", rule.rule));
+        }
+    }
+    outcome
+}
+
+fn install_model_servers(places: &Places) -> Result<(), String> {
+    let python = places.venv.join("bin/python");
+    let present = |name: &str, version: &str| {
+        let asked = format!("import importlib.metadata as m; print(m.version('{name}'))");
+        sh::output(sh::command(places, &python).args(["-c", &asked])).is_ok_and(|found| found.trim() == version)
+    };
+    let missing = || MODEL_SERVERS.iter().filter(|(name, version, _)| !present(name, version));
+    let wanted: Vec<String> = missing().map(|(name, version, _)| format!("{name}=={version}")).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    sh::run(sh::command(places, "python3").args(["-m", "venv"]).arg(&places.venv))?;
+    sh::run(sh::command(places, &python).args(["-m", "pip", "install", "--quiet"]).args(&wanted))?;
+    match missing().next() {
+        Some((name, version, _)) => Err(format!("{name} {version} was installed and is not there")),
+        None => Ok(()),
+    }
+}
+
+fn demo_step(places: &Places, built: &build::Built) -> Outcome {
+    match demo::run_built(places, built, &demo::Options::default()) {
+        Ok(true) => Outcome::of(Ok(())),
+        Ok(false) => Outcome::of(Err("the job was not done".to_owned())),
+        Err(message) => Outcome::of(Err(message)),
+    }
+}
+
+fn summarize(steps: &[Step]) -> bool {
+    println!("\n=== summary");
+    let mut total = Tally::default();
+    for step in steps {
+        let tally = &step.outcome.tally;
+        println!("{:<32} {:>6.1} s   {tally}", step.name, step.took.as_secs_f64());
+        for note in &step.outcome.notes {
+            println!("    {note}");
+        }
+        total.add(tally);
+    }
+    println!("{total}");
+    total.failed == 0
+}
+
+impl Outcome {
+    /// Of a step that is one check.
+    fn of(result: Result<(), String>) -> Self {
+        match result {
+            Ok(()) => Self { tally: Tally { passed: 1, ..Tally::default() }, notes: Vec::new() },
+            Err(message) => {
+                println!("{message}");
+                let first = message.lines().next().unwrap_or_default();
+                Self { tally: Tally { failed: 1, ..Tally::default() }, notes: vec![format!("failed: {first}")] }
+            }
+        }
+    }
+
+    fn skipped(why: &str) -> Self {
+        println!("skipped: {why}");
+        Self { tally: Tally { skipped: 1, ..Tally::default() }, notes: vec![format!("skipped: {why}")] }
+    }
+}
