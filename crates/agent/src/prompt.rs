@@ -5,12 +5,14 @@ pub fn system() -> &'static str {
     include_str!("../data/system.md")
 }
 
-/// Packs a listing of the workspace for the first message. `listing` is what `file.list` prints.
-pub fn orientation(workspace_name: &str, listing: &str) -> String {
-    format!("The workspace is the folder `{workspace_name}`. It holds:\n\n{}\n", listing.trim_end())
-}
-
-/// The first user message: what the workspace looks like, then the request.
-pub fn request(orientation: &str, text: &str) -> String {
-    if orientation.is_empty() { text.to_owned() } else { format!("{orientation}\nThe task:\n{text}") }
+/// Packs the workspace into the first message: its listing, and small files with their contents.
+pub fn orientation(workspace_name: &str, listing: &str, files: &[(String, String)]) -> String {
+    let mut text = format!("The workspace is the folder `{workspace_name}`. It holds:\n\n{}\n", listing.trim_end());
+    if !files.is_empty() {
+        text.push_str("\nWhat is in the small files now:\n");
+    }
+    for (name, content) in files {
+        text.push_str(&format!("\n{name}:\n```\n{}\n```\n", content.trim_end()));
+    }
+    text
 }

@@ -1,6 +1,6 @@
 //! The state of an agent run: the fold of its events, and nothing else.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
 
 use homarus_contract::{
     action::{Action, EffectClass, Plan},
@@ -48,6 +48,12 @@ pub struct Seen {
     pub denials_in_a_row: u32,
     /// The latest call and how often it was made in a row.
     pub repeated: Option<(String, String, u32)>,
+    /// Files that were written or edited.
+    pub written: BTreeSet<String>,
+    /// Command lines that were run or denied.
+    pub commands: Vec<String>,
+    /// The latest command, if it failed.
+    pub failed_command: Option<String>,
     /// Answers in a row without a tool call.
     pub answers_in_a_row: u32,
     /// The latest text of the model, which is the result if the run ends.
@@ -181,6 +187,7 @@ impl State {
             }),
             Event::Denied { call, reason } => self.with_call(call, |call, seen| {
                 call.denied = Some(reason.clone());
+                seen.commands.extend(Arguments::of(&call.tool_call).command);
                 seen.denials += 1;
                 seen.denials_in_a_row += 1;
             }),
@@ -305,11 +312,9 @@ impl State {
                     Some(_) => seen.effects += 1,
                     None => {}
                 }
-                if call.tool_call.name == "shell.execute" {
-                    seen.looks += 1;
-                }
                 seen.checks_since_write += 1;
             }
+            seen.done(&call.tool_call, result);
             call.result = Some(result.clone());
         });
     }
@@ -334,7 +339,33 @@ impl State {
     }
 }
 
+/// What nudges need of a call's arguments; the tool itself parses them properly.
+#[derive(Default, serde::Deserialize)]
+struct Arguments {
+    path: Option<String>,
+    command: Option<String>,
+}
+
+impl Arguments {
+    fn of(tool_call: &ToolCall) -> Self {
+        serde_json::from_str(&tool_call.arguments).unwrap_or_default()
+    }
+}
+
 impl Seen {
+    fn done(&mut self, tool_call: &ToolCall, result: &ActResult) {
+        let Arguments { path, command } = Arguments::of(tool_call);
+        if let Some(command) = command.filter(|_| tool_call.name == "shell.execute") {
+            let failed = result.is_error || result.exit.is_some_and(|exit| !exit.is_success());
+            self.failed_command = failed.then(|| command.clone());
+            self.commands.push(command);
+        }
+        // Also a file with exactly this content already is as it was wished to be.
+        if matches!(tool_call.name.as_str(), "file.write" | "file.edit") && !result.is_error {
+            self.written.extend(path);
+        }
+    }
+
     fn repeat(&mut self, tool_call: &ToolCall) {
         self.repeated = match self.repeated.take() {
             Some((name, arguments, count)) if name == tool_call.name && arguments == tool_call.arguments => {

@@ -301,7 +301,7 @@ fn a_run_that_was_only_denied_did_not_do_its_job() {
 #[test]
 fn the_same_call_over_and_over_is_pointed_out() {
     let mut history = History::new();
-    for step in 1..=3 {
+    for step in 1..=2 {
         history.intent(step, 1).call(step, 0, "same").closed(step, StopReason::ToolUse);
         history.judged(step, 0, EffectClass::Read, Verdict::Allow).started(step, 0, EffectClass::Read, 1);
         history.result(step, 0, false);
@@ -342,4 +342,15 @@ fn a_model_the_gate_refuses_is_not_wished_for_again() {
     assert_eq!(asks(&history.only()), Some((1, 1, "b/y".to_owned(), 0)));
     history.failed("b/y", ModelErrorClass::Denied, None);
     assert_eq!(status_of(&history.only()), Some(FinishStatus::Denied));
+}
+
+#[test]
+fn an_agent_that_stops_early_is_told_what_is_missing() {
+    let mut history = History { state: State::default() };
+    let mut accepted = accepted();
+    accepted.inbound.text = "Check it with `sh check.sh` and write the result to report.md.".to_owned();
+    history.add(Event::Accepted(accepted)).intent(1, 1).text(1, "done").closed(1, StopReason::EndTurn);
+    let Command::Nudge { reason, text } = history.only() else { panic!("nudges") };
+    assert_eq!(reason, "missing");
+    assert!(text.contains("`sh check.sh`") && text.contains("report.md"), "{text}");
 }

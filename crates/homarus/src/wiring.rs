@@ -13,7 +13,7 @@ use homarus_api::{
     sandbox::{ProbeCheck, ProbeResponse},
 };
 use homarus_contract::{
-    action::Tier,
+    action::{Resource, Tier},
     event::{ApprovalsMode, Event, Profile, WaitingOn},
     gate::Gate,
     ids::RunId,
@@ -36,6 +36,8 @@ use crate::{
     show::{human::Human, json::JsonLines, style::Style},
 };
 
+/// Text of small files that is packed into the first message.
+const PACKED_BYTES_MAX: usize = 6_000;
 /// Orphans that one command settles in passing.
 const ORPHANS_MAX: usize = 100;
 
@@ -47,6 +49,14 @@ pub struct Runtime {
     /// Provider → address, for listings.
     pub addresses: BTreeMap<String, String>,
     guard: Arc<Guard>,
+    sandbox: L1,
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // The sandbox that stands ready for the next call is not needed any more.
+        self.sandbox.close();
+    }
 }
 
 impl Runtime {
@@ -58,12 +68,13 @@ impl Runtime {
     ) -> Result<Self, CliError> {
         let store = Store::open(homarus_store::Options::new(&dirs.state))?;
         let observer = observer(&store);
-        let sandbox = Arc::new(sandbox(dirs, config, Some(&store))?);
+        let sandbox = sandbox(dirs, config, Some(&store))?;
+        let shared = Arc::new(sandbox.clone());
         let (options, vault) = choose::options(dirs, config)?;
         let addresses =
             options.providers.iter().map(|provider| (provider.id.clone(), provider.base_url.clone())).collect();
         let prices = prices(config)?;
-        let models = Arc::new(Registry::new(options, Arc::new(vault), sandbox.clone(), prices));
+        let models = Arc::new(Registry::new(options, Arc::new(vault), shared.clone(), prices));
         let priced = models.clone();
         let guard = Arc::new(Guard::new("rules", move |model: &ModelRef| choose::price_known(priced.as_ref(), model)));
         let driver = Driver::new(homarus_driver::Options {
@@ -72,7 +83,7 @@ impl Runtime {
             journal: store.clone(),
             models: models.clone(),
             tools: homarus_tools::all(),
-            sandbox,
+            sandbox: shared,
             observer,
             approver: Arc::new(approver),
             limits: config.limits(),
@@ -80,7 +91,7 @@ impl Runtime {
             approval_ms: config.approvals.expire_s.saturating_mul(1000),
             output_tokens_max: config.models.output_tokens_max,
         });
-        Ok(Self { store, models, driver, addresses, guard })
+        Ok(Self { store, models, driver, addresses, guard, sandbox })
     }
 
     /// Tells the guard what a run may do, as its first event says.
@@ -280,11 +291,21 @@ fn stack(own: &str, base: &str) -> Result<String, toml::de::Error> {
     Ok(all.to_string())
 }
 
-/// What the workspace looks like, for the first message. Names and sizes only; nothing is opened.
-pub fn orientation(workspace: &Path) -> String {
+/// What the workspace looks like, for the first message: names and sizes, and the small text files the
+/// rules let the agent read without asking.
+pub fn orientation(workspace: &Path, profile: &Profile) -> String {
     let name = workspace.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
     let listing = homarus_tools::listing(workspace);
-    homarus_agent::prompt::orientation(&name, &listing)
+    let policy = homarus_policy::Policy::parse("rules", &profile.rules);
+    let grants = homarus_policy::Grants::parse(&profile.grants);
+    let (Ok(policy), Ok(grants)) = (policy, grants) else { return String::new() };
+    let files = homarus_tools::small_files(workspace, PACKED_BYTES_MAX, |path| {
+        let target = format!("./{}", path.display());
+        let resource = Resource { verb: "file:read".to_owned(), target };
+        grants.covering(&resource).is_some()
+            && policy.evaluate(std::slice::from_ref(&resource)).effect == homarus_policy::Effect::Allow
+    });
+    homarus_agent::prompt::orientation(&name, &listing, &files)
 }
 
 pub fn probe() -> Result<ProbeResponse, CliError> {

@@ -19,7 +19,7 @@ use llguidance::{Matcher, ParserFactory, api::TopLevelGrammar};
 use crate::{
     grammar,
     output::{AnswerReader, Found},
-    render::{self, Piece, TEMPLATE_MARK},
+    render::{self, CALL_OPEN, Piece, TEMPLATE_MARK},
     repeat,
 };
 
@@ -27,6 +27,11 @@ use crate::{
 const PROMPT_CHUNK_TOKENS: usize = 256;
 /// Room an answer needs at least; a prompt that leaves less does not fit.
 const ANSWER_TOKENS_MIN: usize = 64;
+
+/// Tokens a model may think before its first call.
+const THOUGHT_TOKENS_MAX: usize = 320;
+/// What a thought must not go into: a call or a file belongs into a call.
+const THOUGHT_ENDS: [&[u8]; 2] = [b"```", b"<tool_call>"];
 
 /// A loaded GGUF file.
 pub struct Weights {
@@ -168,52 +173,17 @@ impl<'w> Engine<'w> {
             self.decode(chunk)?;
         }
         let limit = room.min(request.output_tokens_max as usize);
-        let (stop, output_tokens) = self.generate(matcher, limit, cancelled, found)?;
-        answer.stop = stop;
-        answer.output_tokens = output_tokens as u64;
-        Ok(answer)
-    }
-
-    fn generate(
-        &mut self,
-        mut matcher: Option<Matcher>,
-        limit: usize,
-        cancelled: &dyn Fn() -> bool,
-        found: &mut dyn FnMut(Found),
-    ) -> Result<(StopReason, usize), Failure> {
-        let mut reader = AnswerReader::default();
-        let mut made: Vec<LlamaToken> = Vec::new();
-        let mut called = false;
-        let stop = loop {
-            if cancelled() {
-                break StopReason::Interrupted;
+        let mut writing = Writing { engine: self, reader: AnswerReader::default(), made: Vec::new(), limit, cancelled, found };
+        answer.stop = match matcher {
+            None => writing.text(limit)?,
+            Some(matcher) => {
+                // After a person spoke the model thinks before it acts; after a result it acts.
+                let thinks = matches!(request.messages.last(), Some(Message::User { .. }));
+                writing.thought_and_call(thinks, matcher)?
             }
-            if made.len() >= limit {
-                break StopReason::MaxTokens;
-            }
-            let token = self.best_token(matcher.as_mut(), repeat::next_of_loop(&made))?;
-            if self.ends_turn(token) {
-                break StopReason::EndTurn;
-            }
-            made.push(token);
-            let bytes = self.weights.model.vocab().token_to_piece(token, false, None);
-            for part in reader.push(&bytes) {
-                called |= matches!(part, Found::Call { .. });
-                found(part);
-            }
-            if let Some(matcher) = &mut matcher {
-                matcher.consume_token(token.0.cast_unsigned()).map_err(grammar_failure)?;
-                if matcher.is_stopped() {
-                    break StopReason::EndTurn;
-                }
-            }
-            self.decode(&[token])?;
         };
-        if let Some(rest) = reader.finish() {
-            found(rest);
-        }
-        let stop = if called { StopReason::ToolUse } else { stop };
-        Ok((stop, made.len()))
+        answer.output_tokens = writing.made.len() as u64;
+        Ok(answer)
     }
 
     /// The likeliest token the grammar allows, other than `banned`.
@@ -237,6 +207,10 @@ impl<'w> Engine<'w> {
             .ok_or_else(|| Failure { class: ModelErrorClass::Protocol, message: "the grammar leaves no token to choose".to_owned() })
     }
 
+    fn bytes(&self, token: LlamaToken) -> Vec<u8> {
+        self.weights.model.vocab().token_to_piece(token, false, None)
+    }
+
     /// Whether a token ends the answer: an end token, or a control token that has no business in one.
     fn ends_turn(&self, token: LlamaToken) -> bool {
         let vocab = self.weights.model.vocab();
@@ -248,7 +222,7 @@ impl<'w> Engine<'w> {
             return Ok(None);
         }
         let bad = |message: String| Failure { class: ModelErrorClass::BadRequest, message };
-        let grammar = TopLevelGrammar::from_lark(grammar::answer(tools).map_err(bad)?);
+        let grammar = TopLevelGrammar::from_lark(grammar::call(tools).map_err(bad)?);
         let parser = self.grammars.create_parser(grammar).map_err(|error| bad(format!("a tool's schema is not supported: {error:#}")))?;
         Ok(Some(Matcher::new(Ok(parser))))
     }
@@ -282,6 +256,97 @@ impl<'w> Engine<'w> {
         self.cached.extend_from_slice(tokens);
         Ok(())
     }
+}
+
+/// An answer being made.
+struct Writing<'e, 'w> {
+    engine: &'e mut Engine<'w>,
+    reader: AnswerReader,
+    made: Vec<LlamaToken>,
+    limit: usize,
+    cancelled: &'e dyn Fn() -> bool,
+    found: &'e mut dyn FnMut(Found),
+}
+
+impl Writing<'_, '_> {
+    /// Free text, until the model ends it.
+    fn text(&mut self, tokens_max: usize) -> Result<StopReason, Failure> {
+        let stop = loop {
+            if let Some(stop) = self.bound(tokens_max) {
+                break stop;
+            }
+            let token = self.engine.best_token(None, repeat::next_of_loop(&self.made))?;
+            if self.engine.ends_turn(token) {
+                break StopReason::EndTurn;
+            }
+            self.take(token);
+            self.engine.decode(&[token])?;
+        };
+        if let Some(rest) = self.reader.finish() {
+            (self.found)(rest);
+        }
+        Ok(stop)
+    }
+
+    fn thought_and_call(&mut self, thinks: bool, mut matcher: Matcher) -> Result<StopReason, Failure> {
+        if thinks {
+            self.think()?;
+        }
+        let open = if self.made.is_empty() { CALL_OPEN.to_owned() } else { format!("\n{CALL_OPEN}") };
+        let mark = self.engine.weights.tokens(&[Piece::Text(open)]);
+        mark.iter().for_each(|token| self.take(*token));
+        self.engine.decode(&mark)?;
+        let call_begin = self.made.len();
+        loop {
+            if let Some(stop) = self.bound(self.limit) {
+                return Ok(stop);
+            }
+            let token = self.engine.best_token(Some(&mut matcher), repeat::next_of_loop(&self.made[call_begin..]))?;
+            matcher.consume_token(token.0.cast_unsigned()).map_err(grammar_failure)?;
+            self.take(token);
+            if let Some(stop) = self.reader.ended() {
+                return Ok(stop);
+            }
+            if matcher.is_stopped() {
+                return Err(grammar_failure("it ended without a call"));
+            }
+            self.engine.decode(&[token])?;
+        }
+    }
+
+    /// Text before a call: until the model ends it, begins the call itself, or goes round in circles.
+    fn think(&mut self) -> Result<(), Failure> {
+        let mut thought: Vec<u8> = Vec::new();
+        while self.bound(THOUGHT_TOKENS_MAX.min(self.limit)).is_none() && repeat::next_of_loop(&self.made).is_none() {
+            let token = self.engine.best_token(None, None)?;
+            let bytes = self.engine.bytes(token);
+            thought.extend_from_slice(&bytes);
+            if self.engine.ends_turn(token) || THOUGHT_ENDS.iter().any(|end| contains(&thought, end)) {
+                break;
+            }
+            self.take(token);
+            self.engine.decode(&[token])?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, token: LlamaToken) {
+        self.made.push(token);
+        for part in self.reader.push(&self.engine.bytes(token)) {
+            (self.found)(part);
+        }
+    }
+
+    fn bound(&self, tokens_max: usize) -> Option<StopReason> {
+        if (self.cancelled)() {
+            return Some(StopReason::Interrupted);
+        }
+        (self.made.len() >= tokens_max).then_some(StopReason::MaxTokens)
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 fn shared_prefix<T: PartialEq>(cached: &[T], prompt: &[T]) -> usize {

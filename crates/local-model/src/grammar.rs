@@ -1,50 +1,56 @@
-//! The grammar an answer must follow, as Lark text for llguidance.
+//! The grammar a call must follow, as Lark text for llguidance.
 //!
-//! An answer is short text, then at most one tool call, in the form the model was trained on. The
-//! name of the call is one of the tools and its arguments follow that tool's schema, so a call is
-//! always well-formed. Strings without a bound of their own get one: a small model that starts to
-//! repeat itself would otherwise write until its tokens run out.
+//! It begins behind the mark of a call and ends with its arguments: the name is one of the tools, or
+//! [`ANSWER`], and the arguments follow that tool's schema, so a call is always well-formed. Strings
+//! without a bound of their own get one: a small model that starts to repeat itself would otherwise
+//! write until its tokens run out.
 
 use homarus_contract::message::ToolDefinition;
 use serde_json::{Map, Value, json};
 
-use crate::render::{CALL_CLOSE, CALL_OPEN, call_head, json_string};
+use crate::render::{ANSWER, ANSWER_SCHEMA, call_head, json_string};
 
 /// Bound on a string that its schema leaves open.
 const STRING_CHARS_MAX: u64 = 6_000;
 /// Bound on a list that its schema leaves open.
 const LIST_ITEMS_MAX: u64 = 100;
-/// Bounds on the text of an answer: the stretches between `<` signs, and how many of them.
-const TEXT_CHARS_MAX: u32 = 2_000;
-const TEXT_PARTS_MAX: u32 = 60;
 /// A schema deeper than this is refused.
 const SCHEMA_DEPTH_MAX: usize = 24;
 
-/// The grammar for an answer that may call one of `tools`. Errors name the tool and what is wrong.
-pub fn answer(tools: &[ToolDefinition]) -> Result<String, String> {
-    let names: Vec<String> = (0..tools.len()).map(|index| format!("call_{index}")).collect();
-    // No text may begin to look like a call: the words of the mark belong to the grammar alone.
-    // Text comes in two lexemes because the lexer looks one byte ahead and never goes back.
-    let mut lark = format!("start: text | text call | call\ntext: part{{1,{TEXT_PARTS_MAX}}}\npart: WORDS | LESS\n");
-    lark.push_str(&format!("WORDS: /[^<]{{1,{TEXT_CHARS_MAX}}}/\nLESS: /<[^t]/\n"));
-    lark.push_str(&format!("call: {} ( {} ) {}\n", json_string(CALL_OPEN), names.join(" | "), json_string(&format!("}}{CALL_CLOSE}"))));
+/// The grammar of a call of one of `tools`. Errors name the tool and what is wrong.
+pub fn call(tools: &[ToolDefinition]) -> Result<String, String> {
+    let mut names = String::from("start: answer");
+    let mut rules = rule("answer", ANSWER, &one_spelling(parse(ANSWER, ANSWER_SCHEMA)?));
     for (index, tool) in tools.iter().enumerate() {
-        let schema = bounded_schema(tool)?;
-        lark.push_str(&format!("call_{index}: {} args_{index}\nargs_{index}: %json {schema}\n", json_string(&call_head(&tool.name))));
+        names.push_str(&format!(" | call_{index}"));
+        rules.push_str(&rule(&format!("call_{index}"), &tool.name, &bounded_schema(tool)?));
     }
-    Ok(lark)
+    Ok(format!("{names}\n{rules}"))
+}
+
+fn rule(rule: &str, name: &str, schema: &Value) -> String {
+    format!("{rule}: {} {rule}_arguments\n{rule}_arguments: %json {schema}\n", json_string(&call_head(name)))
 }
 
 fn bounded_schema(tool: &ToolDefinition) -> Result<Value, String> {
-    let mut schema: Value =
-        serde_json::from_str(&tool.schema).map_err(|error| format!("the schema of tool `{}` is not JSON: {error}", tool.name))?;
+    let mut schema = parse(&tool.name, &tool.schema)?;
     bound(&mut schema, SCHEMA_DEPTH_MAX).map_err(|()| format!("the schema of tool `{}` is nested too deeply", tool.name))?;
-    let Value::Object(object) = &mut schema else {
+    if !schema.is_object() {
         return Err(format!("the schema of tool `{}` is not an object", tool.name));
-    };
-    // One spelling, the one Python's json module writes, which is what models have seen most.
-    object.insert("x-guidance".into(), json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}));
-    Ok(schema)
+    }
+    Ok(one_spelling(schema))
+}
+
+fn parse(name: &str, schema: &str) -> Result<Value, String> {
+    serde_json::from_str(schema).map_err(|error| format!("the schema of tool `{name}` is not JSON: {error}"))
+}
+
+/// The spelling Python's json module writes, which is what models have seen most.
+fn one_spelling(mut schema: Value) -> Value {
+    if let Value::Object(object) = &mut schema {
+        object.insert("x-guidance".into(), json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}));
+    }
+    schema
 }
 
 /// Puts bounds on strings and lists that have none, and closes objects that say nothing of other keys.
@@ -88,31 +94,32 @@ mod tests {
             .into()
     }
 
-    /// Whether the grammar takes all of `answer` and may end there.
-    fn accepts(answer: &str) -> bool {
+    /// Whether the grammar takes all of `call` and may end there.
+    fn accepts(call: &str) -> bool {
         let env = ApproximateTokEnv::single_byte_env();
         let factory = ParserFactory::new_simple(&env).expect("a factory");
-        let grammar = TopLevelGrammar::from_lark(super::answer(&tools()).expect("a grammar"));
+        let grammar = TopLevelGrammar::from_lark(super::call(&tools()).expect("a grammar"));
         let mut matcher = Matcher::new(factory.create_parser(grammar));
-        let tokens = env.tokenize_bytes(answer.as_bytes());
+        let tokens = env.tokenize_bytes(call.as_bytes());
         let taken = matcher.try_consume_tokens(&tokens);
         assert!(!matcher.is_error() || taken.is_err(), "{:?}", matcher.get_error());
         taken.is_ok_and(|count| count == tokens.len()) && matcher.is_accepting().unwrap_or(true)
     }
 
     #[test]
-    fn answers() {
-        let check = |answer: &str, expected: bool| assert_eq!(accepts(answer), expected, "{answer}");
-        check("Done: 3 < 4, and x <= y.", true);
-        check("<tool_call>\n{\"name\": \"file.read\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>", true);
-        check("I look.\n<tool_call>\n{\"name\": \"file.read\", \"arguments\": {\"path\": \"a\", \"lines\": 3}}\n</tool_call>", true);
-        check("<tool_call>\n{\"name\": \"file.read\", \"arguments\": {}}\n</tool_call>", false);
-        check("<tool_call>\n{\"name\": \"file.read\", \"arguments\": {\"path\": \"a\", \"lines\": 0}}\n</tool_call>", false);
-        check("<tool_call>\n{\"name\": \"file.read\", \"arguments\": {\"path\": \"a\", \"other\": 0}}\n</tool_call>", false);
-        check("<tool_call>\n{\"name\": \"rm\", \"arguments\": {}}\n</tool_call>", false);
-        check("<tool_call>\n{\"name\": \"shell.execute\", \"arguments\": {\"command\": \"12345\"}}\n</tool_call>", true);
-        check("<tool_call>\n{\"name\": \"shell.execute\", \"arguments\": {\"command\": \"123456\"}}\n</tool_call>", false);
-        check("I look.\n<tool_call>\n", false);
+    fn calls() {
+        let check = |call: &str, expected: bool| assert_eq!(accepts(call), expected, "{call}");
+        check(r#"{"name": "file.read", "arguments": {"path": "a"}"#, true);
+        check(r#"{"name": "file.read", "arguments": {"path": "a", "lines": 3}"#, true);
+        check(r#"{"name": "file.read", "arguments": {"path": "a" "#, false);
+        check(r#"{"name": "file.read", "arguments": {}"#, false);
+        check(r#"{"name": "file.read", "arguments": {"path": "a", "lines": 0}"#, false);
+        check(r#"{"name": "file.read", "arguments": {"path": "a", "other": 0}"#, false);
+        check(r#"{"name": "rm", "arguments": {}"#, false);
+        check(r#"{"name": "shell.execute", "arguments": {"command": "12345"}"#, true);
+        check(r#"{"name": "shell.execute", "arguments": {"command": "123456"}"#, false);
+        check(r#"{"name": "answer", "arguments": {"text": "Done: 3 < 4."}"#, true);
+        check("I look.", false);
         check("", false);
     }
 
@@ -130,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_bad_schema_is_named() {
-        let bad = |schema: &str| answer(&[ToolDefinition { name: "x.y".into(), description: String::new(), schema: schema.into() }]).unwrap_err();
+        let bad = |schema: &str| call(&[ToolDefinition { name: "x.y".into(), description: String::new(), schema: schema.into() }]).unwrap_err();
         assert!(bad("{").contains("`x.y` is not JSON"));
         assert!(bad("3").contains("is not an object"));
         let deep = format!("{}1{}", "{\"a\":".repeat(40), "}".repeat(40));

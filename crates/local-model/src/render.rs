@@ -4,6 +4,10 @@
 //! is tokenized as plain text whatever it contains: a file with `<|im_end|>` in it cannot end a turn.
 //! Tool calls and results are marked by plain words of the same shape, so those are defused in text
 //! that comes from tools.
+//!
+//! Left free to choose between prose and a call, a small model writes prose about calls. So with tools
+//! every answer is a call, and a text for the user is a call too: of [`ANSWER`], which only the model
+//! ever sees.
 
 use homarus_contract::message::{Block, Message, ToolCall, ToolDefinition};
 
@@ -11,6 +15,12 @@ use homarus_contract::message::{Block, Message, ToolCall, ToolDefinition};
 pub const TEMPLATE_MARK: &str = "<|im_start|>";
 pub const CALL_OPEN: &str = "<tool_call>\n";
 pub const CALL_CLOSE: &str = "\n</tool_call>";
+/// The tool a model with tools answers by. No tool of ours can have a name without a dot.
+pub const ANSWER: &str = "answer";
+/// The schema of its arguments.
+pub const ANSWER_SCHEMA: &str =
+    r#"{"type":"object","properties":{"text":{"type":"string","maxLength":2000}},"required":["text"],"additionalProperties":false}"#;
+const ANSWER_DESCRIPTION: &str = "End the work with an answer to the user, in one or two sentences. Only when every part of the task is done.";
 
 /// A part of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +41,7 @@ pub fn prompt(system: &str, tools: &[ToolDefinition], messages: &[Message]) -> V
     while let Some(message) = messages.next() {
         match message {
             Message::User { text } => out.turn("user", text),
-            Message::Assistant { blocks } => out.turn("assistant", &assistant_text(blocks)),
+            Message::Assistant { blocks } => out.turn("assistant", &assistant_text(blocks, !tools.is_empty())),
             Message::ToolResult { text, is_error, .. } => {
                 let mut body = tool_response(text, *is_error);
                 while let Some(Message::ToolResult { text, is_error, .. }) =
@@ -49,7 +59,7 @@ pub fn prompt(system: &str, tools: &[ToolDefinition], messages: &[Message]) -> V
     out.0
 }
 
-/// The beginning of a call, up to where its arguments start. The grammar forces exactly this.
+/// The beginning of a call, up to where its arguments start.
 pub fn call_head(name: &str) -> String {
     format!("{{\"name\": {}, \"arguments\": ", json_string(name))
 }
@@ -80,14 +90,15 @@ fn system_text(system: &str, tools: &[ToolDefinition]) -> String {
         return system.to_owned();
     }
     let mut text = format!("{system}\n\n# Tools\n\nYou work by calling functions. Their signatures are within <tools></tools> XML tags:\n<tools>");
-    for tool in tools {
-        text.push_str(&format!(
-            "\n{{\"name\": {}, \"description\": {}, \"parameters\": {}}}",
-            json_string(&tool.name),
-            json_string(&tool.description),
-            tool.schema,
-        ));
-    }
+    let shown = |name: &str, description: &str, schema: &str| {
+        format!(
+            "\n{{\"name\": {}, \"description\": {}, \"parameters\": {schema}}}",
+            json_string(name),
+            json_string(description)
+        )
+    };
+    tools.iter().for_each(|tool| text.push_str(&shown(&tool.name, &tool.description, &tool.schema)));
+    text.push_str(&shown(ANSWER, ANSWER_DESCRIPTION, ANSWER_SCHEMA));
     text.push_str(
         "\n</tools>\n\nFor a function call, return a json object with function name and arguments within \
          <tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>",
@@ -95,17 +106,24 @@ fn system_text(system: &str, tools: &[ToolDefinition]) -> String {
     text
 }
 
-fn assistant_text(blocks: &[Block]) -> String {
+/// An answer of the past, spelled as the grammar would have made the model spell it.
+fn assistant_text(blocks: &[Block], has_tools: bool) -> String {
+    let has_call = blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
     let parts: Vec<String> = blocks
         .iter()
         .map(|block| match block {
-            Block::Text { text } => text.clone(),
-            Block::ToolCall(ToolCall { name, arguments, .. }) => {
-                format!("{CALL_OPEN}{}{arguments}}}{CALL_CLOSE}", call_head(name))
+            Block::Text { text } if has_tools && !has_call => {
+                call_text(ANSWER, &format!("{{\"text\": {}}}", json_string(text)))
             }
+            Block::Text { text } => text.clone(),
+            Block::ToolCall(ToolCall { name, arguments, .. }) => call_text(name, arguments),
         })
         .collect();
     parts.join("\n")
+}
+
+fn call_text(name: &str, arguments: &str) -> String {
+    format!("{CALL_OPEN}{}{arguments}}}{CALL_CLOSE}", call_head(name))
 }
 
 fn tool_response(text: &str, is_error: bool) -> String {

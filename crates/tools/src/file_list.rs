@@ -49,7 +49,7 @@ impl Tool for FileList {
         let path = paths::relative(&context.workspace, arguments.path.as_deref().unwrap_or("."))?;
         Ok(Plan {
             summary: format!("list {}", paths::shown(&path)),
-            resources: vec![paths::resource("file:read", &path)],
+            resources: paths::resources(&context.workspace, "file:read", &path)?,
             class: EffectClass::Read,
             diff: None,
         })

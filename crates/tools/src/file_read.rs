@@ -57,7 +57,7 @@ impl Tool for FileRead {
         let path = paths::relative(&context.workspace, &arguments.path)?;
         Ok(Plan {
             summary: format!("read {}", paths::shown(&path)),
-            resources: vec![paths::resource("file:read", &path)],
+            resources: paths::resources(&context.workspace, "file:read", &path)?,
             class: EffectClass::Read,
             diff: None,
         })

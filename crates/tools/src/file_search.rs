@@ -64,7 +64,7 @@ impl Tool for FileSearch {
         let path = paths::relative(&context.workspace, arguments.path.as_deref().unwrap_or("."))?;
         Ok(Plan {
             summary: format!("search {} for {}", paths::shown(&path), one_line(&arguments.pattern, 80)),
-            resources: vec![paths::resource("file:read", &path)],
+            resources: paths::resources(&context.workspace, "file:read", &path)?,
             class: EffectClass::Read,
             diff: None,
         })
@@ -110,7 +110,13 @@ pub fn search(root: &Path, arguments: &Arguments) -> Result<String, String> {
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
     for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())) {
-        let name = entry.path().strip_prefix(&workspace).unwrap_or(entry.path()).display().to_string();
+        let inside = entry.path().strip_prefix(&workspace).unwrap_or(entry.path());
+        let name = inside.display().to_string();
+        // Named itself, a rule has decided about it.
+        if entry.depth() > 0 && paths::may_hold_secrets(inside) {
+            found.skipped.push(format!("{name} (may hold secrets; search it by name)"));
+            continue;
+        }
         found.file(entry.path(), &name, &regex);
     }
     Ok(found.told(&arguments.pattern, &paths::shown(&relative)))

@@ -26,9 +26,8 @@ pub const NAME: &str = "file.write";
 const EXAMPLE: &str = r#"{"path": "notes.txt", "content": "all of the file\n"}"#;
 const CONTENT_BYTES_MAX: usize = 16 << 20;
 /// Old files beyond this are not compared.
-const DIFFED_BYTES_MAX: u64 = 1 << 20;
-const DIFF_SHOWN_BYTES_MAX: usize = 64 * 1024;
-const DIFF_TOLD_BYTES_MAX: usize = 2 * 1024;
+const DIFFED_BYTES_MAX: usize = 256 * 1024;
+const DIFF_SHOWN_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,8 +46,7 @@ impl Tool for FileWrite {
     fn definition(&self) -> ToolDefinition {
         ToolDefinition {
             name: NAME.to_owned(),
-            description: "Write a whole text file of the workspace: makes it, or replaces all of it. Read an existing \
-                          file first and keep every line that is not to change."
+            description: "Write a whole text file: makes a new one, or replaces all of an old one."
                 .to_owned(),
             schema: arguments::schema::<Arguments>(),
         }
@@ -71,9 +69,9 @@ impl Tool for FileWrite {
         let verb = if old.is_some() { "replace" } else { "write" };
         Ok(Plan {
             summary: format!("{verb} {} ({} bytes)", paths::shown(&path), arguments.content.len()),
-            resources: vec![paths::resource("file:write", &path)],
+            resources: paths::resources(&context.workspace, "file:write", &path)?,
             class: EffectClass::Workspace,
-            diff: Some(diff(&paths::shown(&path), &old.unwrap_or_default(), &arguments.content, DIFF_SHOWN_BYTES_MAX)),
+            diff: Some(diff(&paths::shown(&path), &old.unwrap_or_default(), &arguments.content)),
         })
     }
 
@@ -110,7 +108,9 @@ pub fn write(root: &Path, arguments: &Arguments) -> Result<String, String> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    // A link is written through, as an editor does; the sandbox decides where that may lead.
+    if path.is_symlink() {
+        return Err(format!("{name} is a link. Write the file it leads to."));
+    }
     let mut file = fs::File::create(&path).map_err(failed)?;
     file.write_all(arguments.content.as_bytes()).map_err(failed)?;
     if let Ok(mode) = mode {
@@ -121,14 +121,14 @@ pub fn write(root: &Path, arguments: &Arguments) -> Result<String, String> {
         None => format!("{name} was made ({lines} lines).\n"),
         Some(old) => {
             let old = String::from_utf8_lossy(&old);
-            let changes = diff(&name, &old, &arguments.content, DIFF_TOLD_BYTES_MAX);
+            let changes = diff(&name, &old, &arguments.content);
             format!("{name} was replaced ({} lines before, {lines} now):\n{changes}", old.lines().count())
         }
     })
 }
 
 /// The text that is there now, if it is a text file of this workspace reached without links.
-fn old_text(workspace: &Path, relative: &Path) -> Option<String> {
+pub fn old_text(workspace: &Path, relative: &Path) -> Option<String> {
     let mut path = workspace.to_path_buf();
     for part in relative.components() {
         path.push(part);
@@ -137,16 +137,20 @@ fn old_text(workspace: &Path, relative: &Path) -> Option<String> {
         }
     }
     let meta = path.metadata().ok()?;
-    if !meta.is_file() || meta.len() > DIFFED_BYTES_MAX {
+    if !meta.is_file() || meta.len() > DIFFED_BYTES_MAX as u64 {
         return None;
     }
     fs::read_to_string(&path).ok()
 }
 
-fn diff(name: &str, old: &str, new: &str, bytes_max: usize) -> String {
+/// A unified diff for people and models, bounded; texts too large to compare are only named.
+pub fn diff(name: &str, old: &str, new: &str) -> String {
+    if old.len().max(new.len()) > DIFFED_BYTES_MAX {
+        return format!("{name}: {} bytes before, {} bytes now\n", old.len(), new.len());
+    }
     let diff = TextDiff::from_lines(old, new);
     let text = diff.unified_diff().context_radius(3).header(&format!("a/{name}"), &format!("b/{name}")).to_string();
-    bounded(&text, bytes_max, "the whole diff is in the journal")
+    bounded(&text, DIFF_SHOWN_BYTES_MAX, "the whole diff is in the journal")
 }
 
 #[cfg(test)]

@@ -36,10 +36,60 @@ pub fn relative(workspace: &Path, given: &str) -> Result<PathBuf, ToolError> {
     Ok(clean)
 }
 
-/// The path as rules see it: `./a/b`, or `.` for the workspace itself.
-pub fn resource(verb: &str, relative: &Path) -> Resource {
+/// What rules see of a file call: the path as given (`./a/b`, `.` for the workspace itself) and, where
+/// links lead elsewhere, the path they lead to. A link out of the workspace is refused.
+pub fn resources(workspace: &Path, verb: &str, relative: &Path) -> Result<Vec<Resource>, ToolError> {
+    let mut all = vec![resource(verb, relative)];
+    let real = real_path(workspace, relative).map_err(ToolError::BadArguments)?;
+    if real != relative {
+        all.push(resource(verb, &real));
+    }
+    Ok(all)
+}
+
+fn resource(verb: &str, relative: &Path) -> Resource {
     let target = if relative.as_os_str().is_empty() { ".".to_owned() } else { format!("./{}", relative.display()) };
     Resource { verb: verb.to_owned(), target }
+}
+
+/// Where a relative path leads when links are followed, again relative.
+fn real_path(workspace: &Path, relative: &Path) -> Result<PathBuf, String> {
+    let name = shown(relative);
+    let root = workspace.canonicalize().map_err(|error| format!("The workspace cannot be read: {error}"))?;
+    let mut existing = root.join(relative);
+    let mut missing: Vec<PathBuf> = Vec::new();
+    let real = loop {
+        match existing.canonicalize() {
+            Ok(real) => break real,
+            // Where a link to nothing would lead is not known, so it is not followed.
+            Err(_) if existing.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) => {
+                return Err(format!("{name} is a broken link. Use another path."));
+            }
+            Err(_) => {
+                missing.extend(existing.file_name().map(PathBuf::from));
+                if !existing.pop() {
+                    return Err(format!("{name} cannot be found."));
+                }
+            }
+        }
+    };
+    let real = missing.iter().rev().fold(real, |path, part| path.join(part));
+    let inside = real.strip_prefix(&root);
+    inside.map(Path::to_path_buf).map_err(|_| format!("{name} leads out of the workspace through a link."))
+}
+
+/// Names that may hold secrets: passed over where many files are read at once, so that a rule can
+/// decide when one is asked for by its name.
+pub fn may_hold_secrets(relative: &Path) -> bool {
+    const SHARED: [&str; 3] = [".env.example", ".env.sample", ".env.template"];
+    const FOLDERS: [&str; 6] = [".ssh", ".aws", ".gnupg", ".kube", ".azure", ".docker"];
+    const NAMES: [&str; 10] = [
+        ".env", ".envrc", ".netrc", ".pgpass", ".npmrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa",
+    ];
+    let in_folder = relative.components().any(|part| FOLDERS.iter().any(|folder| part.as_os_str() == *folder));
+    let name = relative.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let environment = name.starts_with(".env.") && !SHARED.contains(&name.as_str());
+    in_folder || environment || NAMES.contains(&name.as_str()) || name.ends_with(".pem")
 }
 
 /// The path as people and models see it.
@@ -100,6 +150,29 @@ mod tests {
         for bad in ["..", "a/../../b", "/etc/passwd", "/ww/a", "a\0b"] {
             assert!(relative(workspace, bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn links_are_named_by_where_they_lead() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir(root.join("real")).unwrap();
+        std::fs::write(root.join("real/.env"), "x").unwrap();
+        std::os::unix::fs::symlink("real/.env", root.join("notes.txt")).unwrap();
+        std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
+        std::os::unix::fs::symlink("/nowhere/x", root.join("broken")).unwrap();
+        let targets = |path: &str| -> Vec<String> {
+            let resources = resources(root, "file:read", Path::new(path)).unwrap();
+            resources.into_iter().map(|resource| resource.target).collect()
+        };
+        assert_eq!(targets("notes.txt"), ["./notes.txt", "./real/.env"]);
+        assert_eq!(targets("real/new"), ["./real/new"]);
+        assert_eq!(targets(""), ["."]);
+        for bad in ["etc/passwd", "etc", "broken"] {
+            assert!(resources(root, "file:read", Path::new(bad)).is_err(), "{bad}");
+        }
+        assert!(may_hold_secrets(Path::new("a/.env")) && may_hold_secrets(Path::new(".ssh/config")));
+        assert!(!may_hold_secrets(Path::new(".env.example")) && !may_hold_secrets(Path::new("environment.md")));
     }
 
     #[test]

@@ -163,7 +163,7 @@ pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> 
     let run = new_run_id()?;
     let (definitions, orientation) = if request.with_tools {
         let definitions = homarus_tools::all().iter().map(|tool| tool.definition()).collect();
-        (definitions, wiring::orientation(&request.workspace))
+        (definitions, wiring::orientation(&request.workspace, &request.profile))
     } else {
         (Vec::new(), String::new())
     };

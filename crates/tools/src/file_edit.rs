@@ -1,0 +1,156 @@
+//! `file.edit`: one piece of a file's text replaced by another, the rest kept.
+
+use std::{fs, path::Path};
+
+use homarus_contract::{
+    BoxFuture,
+    action::{Action, EffectClass, Plan},
+    gate::Permit,
+    message::ToolDefinition,
+    sandbox::{LayerId, OutputSink},
+    text::one_line,
+    tool::{Tool, ToolContext, ToolError, ToolOutput},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{arguments, confined, file_read, file_write, paths};
+
+pub const NAME: &str = "file.edit";
+const EXAMPLE: &str = r#"{"path": "app.conf", "old": "port = 80", "new": "port = 8080"}"#;
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// A file up to this size is shown whole when the text to replace is not in it.
+const SHOWN_BYTES_MAX: usize = 2_000;
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Arguments {
+    /// File to change, relative to the workspace.
+    #[serde(alias = "file", alias = "file_path", alias = "filename")]
+    path: String,
+    /// The text to replace, exactly as it is in the file, for example a whole line.
+    #[serde(alias = "old_string", alias = "search")]
+    old: String,
+    /// The text to put there.
+    #[serde(alias = "new_string", alias = "replace")]
+    new: String,
+}
+
+pub struct FileEdit;
+
+impl Tool for FileEdit {
+    fn definition(&self) -> ToolDefinition {
+        ToolDefinition {
+            name: NAME.to_owned(),
+            description: "Change a file: replaces one piece of its text by another and keeps the rest. The best way \
+                          to change a setting."
+                .to_owned(),
+            schema: arguments::schema::<Arguments>(),
+        }
+    }
+
+    fn class(&self) -> EffectClass {
+        EffectClass::Workspace
+    }
+
+    fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
+        let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
+        let path = paths::relative(&context.workspace, &arguments.path)?;
+        let diff = file_write::old_text(&context.workspace, &path).and_then(|old| {
+            let new = replaced(&old, &arguments).ok()?;
+            Some(file_write::diff(&paths::shown(&path), &old, &new))
+        });
+        Ok(Plan {
+            summary: format!("edit {}: {}", paths::shown(&path), one_line(&arguments.new, 80)),
+            resources: paths::resources(&context.workspace, "file:write", &path)?,
+            class: EffectClass::Workspace,
+            diff,
+        })
+    }
+
+    fn run(
+        &self,
+        permit: Permit,
+        context: ToolContext,
+        layer: LayerId,
+        _output: OutputSink,
+    ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
+        Box::pin(confined::run_internal(NAME, permit, context, layer, false))
+    }
+}
+
+pub fn confined() -> i32 {
+    confined::serve(edit)
+}
+
+/// Runs inside the sandbox: what is written here lands in the call's layer.
+pub fn edit(root: &Path, arguments: &Arguments) -> Result<String, String> {
+    let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+    let relative = paths::relative(&workspace, &arguments.path).map_err(|error| error.to_string())?;
+    let name = paths::shown(&relative);
+    let path = workspace.join(&relative);
+    let meta = fs::metadata(&path).map_err(|error| file_read::missing(&workspace, &relative, &error))?;
+    if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
+        return Err(format!("{name} is not a text file that can be edited."));
+    }
+    let old = fs::read_to_string(&path).map_err(|error| format!("{name} cannot be read as text: {error}"))?;
+    let new = replaced(&old, arguments).map_err(|reason| {
+        let shown = if old.len() <= SHOWN_BYTES_MAX { format!(" It holds:\n{old}") } else { String::new() };
+        format!("{name}: {reason} Nothing was changed.{shown}")
+    })?;
+    fs::write(&path, &new).map_err(|error| format!("{name} cannot be written: {error}"))?;
+    Ok(format!("{name} was changed:\n{}", file_write::diff(&name, &old, &new)))
+}
+
+/// The file's new text. The old piece must stand there once, so that no other place is changed.
+fn replaced(text: &str, arguments: &Arguments) -> Result<String, String> {
+    let (old, new) = (arguments.old.as_str(), arguments.new.as_str());
+    if old.is_empty() {
+        return Err("the text to replace is empty.".to_owned());
+    }
+    if old == new {
+        return Err("old and new are the same text: give the new text in new.".to_owned());
+    }
+    // Whole lines first: `port = 80` must not be found inside `port = 8080`.
+    let whole = text.lines().filter(|line| *line == old).count();
+    if whole == 1 && !old.contains('\n') {
+        let lines: Vec<&str> = text.split('\n').map(|line| if line == old { new } else { line }).collect();
+        return Ok(lines.join("\n"));
+    }
+    match text.matches(old).count() {
+        1 => Ok(text.replacen(old, new, 1)),
+        0 => Err("the text to replace is not there. Copy it exactly from the file.".to_owned()),
+        many => Err(format!("the text to replace stands there {many} times. Give a longer piece, such as the whole line.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(root: &Path, old: &str, new: &str) -> Result<String, String> {
+        edit(root, &Arguments { path: "a.conf".to_owned(), old: old.to_owned(), new: new.to_owned() })
+    }
+
+    #[test]
+    fn one_place_is_changed_and_the_rest_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.conf");
+        fs::write(&path, "port = 80\nport = 8080\nname = x\n").unwrap();
+        assert!(edited(folder.path(), "port = 80", "port = 81").unwrap().contains("+port = 81"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "port = 81\nport = 8080\nname = x\n");
+        assert!(edited(folder.path(), "name", "title").is_ok());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "port = 81\nport = 8080\ntitle = x\n");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_the_file_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.conf"), "a = 1\na = 1\n").unwrap();
+        assert!(edited(folder.path(), "b = 1", "c").unwrap_err().contains("It holds:\na = 1"));
+        assert!(edited(folder.path(), "a = 1", "c").unwrap_err().contains("2 times"));
+        assert!(edited(folder.path(), "a = 1", "a = 1").unwrap_err().contains("same text"));
+        assert!(edited(folder.path(), "", "x").unwrap_err().contains("empty"));
+        assert_eq!(fs::read_to_string(folder.path().join("a.conf")).unwrap(), "a = 1\na = 1\n");
+    }
+}
