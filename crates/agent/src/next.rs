@@ -172,4 +172,3 @@ fn backoff_ms(model: &ModelRef, failures: &[Failure]) -> u64 {
     let doubled = BACKOFF_MS_FIRST.saturating_mul(1 << (own.len() - 1).min(10)).min(BACKOFF_MS_MAX);
     last.retry_after_ms.unwrap_or(doubled)
 }
-

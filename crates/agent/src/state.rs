@@ -1,6 +1,9 @@
 //! The state of an agent run: the fold of its events, and nothing else.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use homarus_contract::{
     action::{Action, EffectClass, Plan},
@@ -182,8 +185,7 @@ impl State {
                 });
             }
             Event::Judged { action, plan, judgement } => self.with_call(&action.call, |call, _| {
-                call.judged =
-                    Some(Judged { action: action.clone(), plan: plan.clone(), verdict: judgement.verdict });
+                call.judged = Some(Judged { action: action.clone(), plan: plan.clone(), verdict: judgement.verdict });
             }),
             Event::Denied { call, reason } => self.with_call(call, |call, seen| {
                 call.denied = Some(reason.clone());
@@ -258,10 +260,8 @@ impl State {
     }
 
     fn accept(&mut self, accepted: &Accepted) {
-        self.messages.push(PromptMessage::Request {
-            orientation: accepted.orientation,
-            text: accepted.inbound.text.clone(),
-        });
+        self.messages
+            .push(PromptMessage::Request { orientation: accepted.orientation, text: accepted.inbound.text.clone() });
         self.accepted = Some(Arc::new(accepted.clone()));
     }
 

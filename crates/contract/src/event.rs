@@ -36,7 +36,9 @@ pub enum Event {
     /// The first event of a run.
     Accepted(Accepted),
     /// A driver took the run over from a dead one.
-    TakenOver { driver: DriverId },
+    TakenOver {
+        driver: DriverId,
+    },
 
     /// A model is about to be asked.
     ModelIntent {
@@ -48,7 +50,11 @@ pub enum Event {
         reserved: Amount,
     },
     /// A complete text or tool call of the current answer. `partial`: the stream broke inside it.
-    BlockDone { step: u32, block: Block, partial: bool },
+    BlockDone {
+        step: u32,
+        block: Block,
+        partial: bool,
+    },
     ModelResult {
         step: u32,
         stop: StopReason,
@@ -59,31 +65,85 @@ pub enum Event {
         /// Milliseconds from the request to the end of the answer.
         wall_ms: u64,
     },
-    ModelFailed { step: u32, model: ModelRef, class: ModelErrorClass, message: String, retry_after_ms: Option<u64> },
+    ModelFailed {
+        step: u32,
+        model: ModelRef,
+        class: ModelErrorClass,
+        message: String,
+        retry_after_ms: Option<u64>,
+    },
 
-    Judged { action: Action, plan: Plan, judgement: Judgement },
-    Denied { call: CallId, reason: String },
-    ApprovalRequested { call: CallId, hash: Hash, expires_ms: u64 },
-    ApprovalDecided { call: CallId, approval: Approval },
-    ActIntent { call: CallId, class: EffectClass, key: Option<String>, tier: Tier, attempt: u32 },
+    Judged {
+        action: Action,
+        plan: Plan,
+        judgement: Judgement,
+    },
+    Denied {
+        call: CallId,
+        reason: String,
+    },
+    ApprovalRequested {
+        call: CallId,
+        hash: Hash,
+        expires_ms: u64,
+    },
+    ApprovalDecided {
+        call: CallId,
+        approval: Approval,
+    },
+    ActIntent {
+        call: CallId,
+        class: EffectClass,
+        key: Option<String>,
+        tier: Tier,
+        attempt: u32,
+    },
     ActResult(ActResult),
-    Merged { call: CallId, report: MergeReport },
-    Discarded { call: CallId, reason: String },
+    Merged {
+        call: CallId,
+        report: MergeReport,
+    },
+    Discarded {
+        call: CallId,
+        reason: String,
+    },
     /// A kill left it open whether this unkeyed effect happened.
-    OutcomeUnknown { call: CallId },
+    OutcomeUnknown {
+        call: CallId,
+    },
     /// A person said what became of an unknown outcome.
-    Resolved { call: CallId, decision: Resolution, who: String },
+    Resolved {
+        call: CallId,
+        decision: Resolution,
+        who: String,
+    },
 
     /// The runtime tells the model something the user did not say (look first, check after, ...).
-    Nudged { reason: String, text: String },
+    Nudged {
+        reason: String,
+        text: String,
+    },
     /// A limit was hit.
-    BoundHit { bound: String, limit: u64 },
-    Waiting { on: WaitingOn },
+    BoundHit {
+        bound: String,
+        limit: u64,
+    },
+    Waiting {
+        on: WaitingOn,
+    },
     /// The last event of a run.
-    Finished { status: FinishStatus, summary: String },
+    Finished {
+        status: FinishStatus,
+        summary: String,
+    },
 
     /// System stream only: the head of another stream, signed. `event_kind` is why it was taken.
-    Checkpoint { stream: StreamId, seq: u64, hash: Hash, status: String },
+    Checkpoint {
+        stream: StreamId,
+        seq: u64,
+        hash: Hash,
+        status: String,
+    },
 }
 
 /// How a run began: everything its machine needs to know that is not an answer or a result.
@@ -186,8 +246,12 @@ pub enum Resolution {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum WaitingOn {
-    Approval { call: CallId },
-    Resolution { call: CallId },
+    Approval {
+        call: CallId,
+    },
+    Resolution {
+        call: CallId,
+    },
     /// The run was interrupted (Ctrl-C) and goes on with `runs resume`.
     Resume,
 }

@@ -165,7 +165,11 @@ pub struct RunRow {
 /// Appends, and what a driver needs to find and own its runs.
 pub trait Journal: Send + Sync {
     /// The first event of a new run, owned by this driver. Deduplicates `(source, ext_id)`.
-    fn accept(&self, accepted: crate::event::Accepted, blobs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Fence, JournalError>>;
+    fn accept(
+        &self,
+        accepted: crate::event::Accepted,
+        blobs: Vec<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<Fence, JournalError>>;
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>>;
 

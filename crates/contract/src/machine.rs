@@ -15,19 +15,45 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Ask this model, after a pause of `backoff_ms` (0 for a first attempt).
-    CallModel { step: u32, attempt: u32, model: ModelRef, backoff_ms: u64, messages: Vec<PromptMessage> },
+    CallModel {
+        step: u32,
+        attempt: u32,
+        model: ModelRef,
+        backoff_ms: u64,
+        messages: Vec<PromptMessage>,
+    },
     /// Judge and, if allowed, run a tool call.
-    Act { action: Action, attempt: u32, approval: Option<Approval> },
+    Act {
+        action: Action,
+        attempt: u32,
+        approval: Option<Approval>,
+    },
     /// Merge what a call wrote into its layer. With `hold`, a person must have agreed to the diff:
     /// without an `approval` they are asked, with a refusal the layer is thrown away.
-    Settle { action: Action, plan: Box<Plan>, result: Box<ActResult>, hold: bool, approval: Option<Approval> },
+    Settle {
+        action: Action,
+        plan: Box<Plan>,
+        result: Box<ActResult>,
+        hold: bool,
+        approval: Option<Approval>,
+    },
     /// A kill left it open whether this unkeyed effect happened.
-    MarkUnknown { call: CallId },
+    MarkUnknown {
+        call: CallId,
+    },
     /// Tell the model something the user did not say.
-    Nudge { reason: String, text: String },
+    Nudge {
+        reason: String,
+        text: String,
+    },
     /// Nothing to do before a person answers.
-    Wait { on: WaitingOn },
-    Finish { status: FinishStatus, summary: String },
+    Wait {
+        on: WaitingOn,
+    },
+    Finish {
+        status: FinishStatus,
+        summary: String,
+    },
 }
 
 /// A message of the prompt; text that stands in a blob is named by its hash.
@@ -35,9 +61,17 @@ pub enum Command {
 pub enum PromptMessage {
     Ready(Arc<Message>),
     /// The request itself, after what the workspace looked like when the run began.
-    Request { orientation: Hash, text: String },
+    Request {
+        orientation: Hash,
+        text: String,
+    },
     /// A tool result whose text is the blob `text`, followed by `suffix`.
-    Result { call: CallId, text: Hash, suffix: String, is_error: bool },
+    Result {
+        call: CallId,
+        text: Hash,
+        suffix: String,
+        is_error: bool,
+    },
 }
 
 pub trait Machine: Send + Sync {

@@ -7,11 +7,19 @@ use crate::ids::CallId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub enum Message {
-    User { text: String },
+    User {
+        text: String,
+    },
     /// One model answer: its text and tool calls in the order they came.
-    Assistant { blocks: Vec<Block> },
+    Assistant {
+        blocks: Vec<Block>,
+    },
     /// The outcome of one tool call of the assistant message before it.
-    ToolResult { call: CallId, text: String, is_error: bool },
+    ToolResult {
+        call: CallId,
+        text: String,
+        is_error: bool,
+    },
 }
 
 /// A complete part of an answer.

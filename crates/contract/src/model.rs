@@ -69,11 +69,20 @@ pub struct ModelRequest {
 pub enum ModelEvent {
     TextDelta(String),
     /// A tool call began; its arguments follow as [`ModelEvent::CallDelta`].
-    CallStarted { index: u32, name: String },
-    CallDelta { index: u32, json: String },
+    CallStarted {
+        index: u32,
+        name: String,
+    },
+    CallDelta {
+        index: u32,
+        json: String,
+    },
     /// A block is complete. Text blocks repeat what their deltas said.
     BlockDone(ProviderBlock),
-    Done { stop: StopReason, usage: Usage },
+    Done {
+        stop: StopReason,
+        usage: Usage,
+    },
     Failed(ModelError),
 }
 
@@ -82,7 +91,11 @@ pub enum ModelEvent {
 pub enum ProviderBlock {
     Text(String),
     /// `name` is our tool name again (dots restored); `arguments` is raw JSON text, `{}` if empty.
-    ToolCall { provider_id: String, name: String, arguments: String },
+    ToolCall {
+        provider_id: String,
+        name: String,
+        arguments: String,
+    },
 }
 
 /// How a model call failed; decides whether it is tried again and where.

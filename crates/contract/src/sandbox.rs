@@ -86,12 +86,20 @@ pub type OutputSink = Arc<dyn Fn(OutputChunk) + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum Exit {
-    Code { code: i32 },
-    Signal { signal: i32 },
+    Code {
+        code: i32,
+    },
+    Signal {
+        signal: i32,
+    },
     /// The wall time limit ended it.
-    TimedOut { wall_ms: u64 },
+    TimedOut {
+        wall_ms: u64,
+    },
     /// The output limit ended it.
-    OutputLimit { bytes: u64 },
+    OutputLimit {
+        bytes: u64,
+    },
     /// The caller cancelled it.
     Cancelled,
 }
@@ -207,12 +215,18 @@ pub enum SandboxError {
 pub trait Sandbox: Send + Sync {
     /// Runs one call and waits for it and everything it started to be gone. Dropping the future
     /// kills the call.
-    fn exec(&self, permit: Permit, spec: ExecSpec, output: OutputSink) -> BoxFuture<'_, Result<ExecDone, SandboxError>>;
+    fn exec(&self, permit: Permit, spec: ExecSpec, output: OutputSink)
+    -> BoxFuture<'_, Result<ExecDone, SandboxError>>;
 
     /// Merges a layer into its workspace. Idempotent: a path that already is as the layer has it
     /// counts as merged, so a merge that was killed is simply done again.
-    fn merge(&self, permit: MergePermit, workspace: PathBuf, layer: LayerId, diff: LayerDiff)
-    -> BoxFuture<'_, Result<MergeReport, SandboxError>>;
+    fn merge(
+        &self,
+        permit: MergePermit,
+        workspace: PathBuf,
+        layer: LayerId,
+        diff: LayerDiff,
+    ) -> BoxFuture<'_, Result<MergeReport, SandboxError>>;
 
     /// Throws a layer away; no error if there is none.
     fn discard(&self, layer: &LayerId) -> BoxFuture<'_, Result<(), SandboxError>>;

@@ -36,7 +36,12 @@ pub fn bounded(text: &str, bytes_max: usize, hint: &str) -> String {
     let head_end = floor_boundary(text, bytes_max * 2 / 3);
     let tail_start = ceil_boundary(text, text.len() - bytes_max / 3);
     let cut = tail_start - head_end;
-    format!("{}\n[... {cut} bytes left out{}{hint} ...]\n{}", &text[..head_end], if hint.is_empty() { "" } else { "; " }, &text[tail_start..])
+    format!(
+        "{}\n[... {cut} bytes left out{}{hint} ...]\n{}",
+        &text[..head_end],
+        if hint.is_empty() { "" } else { "; " },
+        &text[tail_start..]
+    )
 }
 
 fn floor_boundary(text: &str, mut at: usize) -> usize {

@@ -55,6 +55,11 @@ pub trait Tool: Send + Sync {
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError>;
 
     /// Does what was planned. `layer` is where its writes go.
-    fn run(&self, permit: Permit, context: ToolContext, layer: LayerId, output: OutputSink)
-    -> BoxFuture<'_, Result<ToolOutput, ToolError>>;
+    fn run(
+        &self,
+        permit: Permit,
+        context: ToolContext,
+        layer: LayerId,
+        output: OutputSink,
+    ) -> BoxFuture<'_, Result<ToolOutput, ToolError>>;
 }

@@ -16,19 +16,40 @@ pub enum WorkerRequest {
         output_tokens_max: u32,
     },
     /// Stops the generation with this id; it then ends with `stop: interrupted`.
-    Cancel { id: u64 },
+    Cancel {
+        id: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum WorkerReply {
     /// Sent once, when the weights are loaded.
-    Ready { model: String, context_tokens: u32 },
-    Text { id: u64, delta: String },
-    CallStarted { id: u64, index: u32, name: String },
-    CallDelta { id: u64, index: u32, json: String },
+    Ready {
+        model: String,
+        context_tokens: u32,
+    },
+    Text {
+        id: u64,
+        delta: String,
+    },
+    CallStarted {
+        id: u64,
+        index: u32,
+        name: String,
+    },
+    CallDelta {
+        id: u64,
+        index: u32,
+        json: String,
+    },
     /// A tool call is complete; `arguments` is JSON that follows the tool's schema.
-    Call { id: u64, index: u32, name: String, arguments: String },
+    Call {
+        id: u64,
+        index: u32,
+        name: String,
+        arguments: String,
+    },
     Done {
         id: u64,
         /// `end_turn`, `tool_use`, `max_tokens` or `interrupted`
@@ -40,5 +61,9 @@ pub enum WorkerReply {
         output_tokens: u64,
     },
     /// The request failed; the worker goes on. `class` as in [`crate::model::ModelErrorClass`].
-    Error { id: u64, class: crate::model::ModelErrorClass, message: String },
+    Error {
+        id: u64,
+        class: crate::model::ModelErrorClass,
+        message: String,
+    },
 }

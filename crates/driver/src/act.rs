@@ -159,4 +159,3 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         }));
     }
 }
-

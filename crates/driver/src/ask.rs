@@ -15,9 +15,7 @@ use homarus_contract::{
     model::{ModelError, ModelErrorClass, ModelEvent, ModelRef, ModelRequest, ProviderBlock},
 };
 
-use crate::{
-    DriverError, act::ActDone, journal_error, ports::Live, session::Session, settle::MergeDone, stop::Stop,
-};
+use crate::{DriverError, act::ActDone, journal_error, ports::Live, session::Session, settle::MergeDone, stop::Stop};
 
 /// Tool calls of one answer beyond this are refused with it.
 const CALLS_PER_ANSWER_MAX: u32 = 32;

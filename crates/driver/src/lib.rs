@@ -63,7 +63,10 @@ pub struct Driver<M, J, L> {
 /// How driving a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    Finished { status: FinishStatus, summary: String },
+    Finished {
+        status: FinishStatus,
+        summary: String,
+    },
     /// A person must answer, and nobody here can.
     Waiting(WaitingOn),
     /// Stopped on request; the run goes on with `runs resume`.

@@ -12,12 +12,24 @@ use homarus_contract::{
 /// Something that is shown while it happens and never journalled.
 #[derive(Debug, Clone)]
 pub enum Live {
-    Text { text: String },
-    CallStarted { name: String },
-    CallDelta { json: String },
-    Output { call: CallId, chunk: OutputChunk },
+    Text {
+        text: String,
+    },
+    CallStarted {
+        name: String,
+    },
+    CallDelta {
+        json: String,
+    },
+    Output {
+        call: CallId,
+        chunk: OutputChunk,
+    },
     /// A failed model call is tried again after a pause.
-    Pause { model: ModelRef, ms: u64 },
+    Pause {
+        model: ModelRef,
+        ms: u64,
+    },
 }
 
 /// Watches. Called in order; must not block for long.

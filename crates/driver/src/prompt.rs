@@ -73,7 +73,12 @@ impl Prompt {
         self.journalled = hashes;
     }
 
-    pub(crate) fn build(&mut self, journal: &dyn Journal, wanted: Vec<PromptMessage>, fresh: &[Vec<u8>]) -> Result<Built, DriverError> {
+    pub(crate) fn build(
+        &mut self,
+        journal: &dyn Journal,
+        wanted: Vec<PromptMessage>,
+        fresh: &[Vec<u8>],
+    ) -> Result<Built, DriverError> {
         let same = self.built.iter().zip(&wanted).take_while(|((have, ..), want)| have == *want).count();
         self.built.truncate(same);
         let mut blobs = Vec::new();
@@ -105,7 +110,12 @@ impl Prompt {
         })
     }
 
-    fn message(&self, journal: &dyn Journal, message: &PromptMessage, fresh: &[Vec<u8>]) -> Result<Arc<Message>, DriverError> {
+    fn message(
+        &self,
+        journal: &dyn Journal,
+        message: &PromptMessage,
+        fresh: &[Vec<u8>],
+    ) -> Result<Arc<Message>, DriverError> {
         Ok(match message {
             PromptMessage::Ready(message) => message.clone(),
             PromptMessage::Request { text, .. } => {

@@ -223,4 +223,3 @@ pub fn price_known(models: &dyn Models, model: &ModelRef) -> bool {
     let info = models.info(model);
     info.is_local || info.price.is_some()
 }
-

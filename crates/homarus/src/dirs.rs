@@ -17,9 +17,8 @@ impl Dirs {
     pub fn from_env() -> Result<Self, CliError> {
         let models = env::MODELS_DIR.get_os().map(PathBuf::from);
         if let Some(home) = env::HOME.get_os().map(PathBuf::from) {
-            let home = std::path::absolute(&home).map_err(|error| {
-                CliError::usage(format!("HOMARUS_HOME={} cannot be used: {error}", home.display()))
-            })?;
+            let home = std::path::absolute(&home)
+                .map_err(|error| CliError::usage(format!("HOMARUS_HOME={} cannot be used: {error}", home.display())))?;
             return Ok(Self {
                 state: home.join("state"),
                 config: home.join("config"),

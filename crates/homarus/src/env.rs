@@ -9,10 +9,12 @@ pub struct Variable {
 }
 
 pub const HOME: Variable = Variable { name: "HOMARUS_HOME", help: "Folder for all state, configuration and weights" };
-pub const MODELS_DIR: Variable = Variable { name: "HOMARUS_MODELS_DIR", help: "Folder for the weights of embedded models" };
+pub const MODELS_DIR: Variable =
+    Variable { name: "HOMARUS_MODELS_DIR", help: "Folder for the weights of embedded models" };
 pub const CONFIG: Variable = Variable { name: "HOMARUS_CONFIG", help: "Configuration file" };
 pub const ANTHROPIC_API_KEY: Variable = Variable { name: "ANTHROPIC_API_KEY", help: "Key for Anthropic" };
-pub const ANTHROPIC_BASE_URL: Variable = Variable { name: "ANTHROPIC_BASE_URL", help: "Address of Anthropic or a server like it" };
+pub const ANTHROPIC_BASE_URL: Variable =
+    Variable { name: "ANTHROPIC_BASE_URL", help: "Address of Anthropic or a server like it" };
 pub const OPENAI_API_KEY: Variable = Variable { name: "OPENAI_API_KEY", help: "Key for OpenAI or a compatible server" };
 pub const OPENAI_BASE_URL: Variable = Variable {
     name: "OPENAI_BASE_URL",

@@ -154,7 +154,9 @@ impl Runtime {
             Ended::Waiting(WaitingOn::Approval { call }) => (
                 RunStatus::Waiting,
                 format!("Call {call} waits for approval."),
-                Some(format!("homarus runs show {run}, then homarus runs approve {run}, then homarus runs resume {run}")),
+                Some(format!(
+                    "homarus runs show {run}, then homarus runs approve {run}, then homarus runs resume {run}"
+                )),
             ),
             Ended::Waiting(WaitingOn::Resume) => {
                 (RunStatus::Paused, "Interrupted.".to_owned(), Some(format!("homarus runs resume {run}")))
@@ -257,9 +259,8 @@ pub fn open_read_only() -> Result<Option<Arc<Store>>, CliError> {
 }
 
 pub fn read_journal() -> Result<Arc<Store>, CliError> {
-    open_read_only()?.ok_or_else(|| {
-        CliError::failed("there are no runs yet").help("start one with: homarus run \"PROMPT\"")
-    })
+    open_read_only()?
+        .ok_or_else(|| CliError::failed("there are no runs yet").help("start one with: homarus run \"PROMPT\""))
 }
 
 /// What a run may do: the rules of its own first, then the configured or built-in ones.

@@ -42,7 +42,8 @@ pub async fn run_internal(
     };
     // What a file tool prints is its result; it is not shown as live output.
     let silent: OutputSink = Arc::new(|_| {});
-    let done = context.sandbox.exec(permit, spec, silent).await.map_err(|error| ToolError::Failed(error.to_string()))?;
+    let done =
+        context.sandbox.exec(permit, spec, silent).await.map_err(|error| ToolError::Failed(error.to_string()))?;
     Ok(output(done))
 }
 

@@ -120,7 +120,9 @@ fn replaced(text: &str, arguments: &Arguments) -> Result<String, String> {
     match text.matches(old).count() {
         1 => Ok(text.replacen(old, new, 1)),
         0 => Err("the text to replace is not there. Copy it exactly from the file.".to_owned()),
-        many => Err(format!("the text to replace stands there {many} times. Give a longer piece, such as the whole line.")),
+        many => {
+            Err(format!("the text to replace stands there {many} times. Give a longer piece, such as the whole line."))
+        }
     }
 }
 

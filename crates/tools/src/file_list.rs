@@ -73,8 +73,8 @@ pub fn confined() -> i32 {
 /// One line an entry: `logs/app.log  1,234 bytes`, folders with a slash.
 pub fn list(root: &Path, arguments: &Arguments) -> Result<String, String> {
     let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
-    let relative = paths::relative(&workspace, arguments.path.as_deref().unwrap_or("."))
-        .map_err(|error| error.to_string())?;
+    let relative =
+        paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
     let folder = workspace.join(&relative);
     if folder.is_file() {
         return Err(format!("{} is a file. Read it with file.read.", paths::shown(&relative)));

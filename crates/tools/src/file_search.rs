@@ -38,7 +38,13 @@ pub struct Arguments {
     #[serde(alias = "query", alias = "regex", alias = "text")]
     pattern: String,
     /// File or folder to search, relative to the workspace; all of it if absent.
-    #[serde(default, alias = "file", alias = "folder", alias = "directory", deserialize_with = "arguments::maybe_text")]
+    #[serde(
+        default,
+        alias = "file",
+        alias = "folder",
+        alias = "directory",
+        deserialize_with = "arguments::maybe_text"
+    )]
     path: Option<String>,
 }
 
@@ -96,8 +102,8 @@ struct Found {
 
 pub fn search(root: &Path, arguments: &Arguments) -> Result<String, String> {
     let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
-    let relative = paths::relative(&workspace, arguments.path.as_deref().unwrap_or("."))
-        .map_err(|error| error.to_string())?;
+    let relative =
+        paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
     let start = workspace.join(&relative);
     std::fs::metadata(&start).map_err(|error| file_read::missing(&workspace, &relative, &error))?;
     let regex = compile(&arguments.pattern)?;
@@ -130,7 +136,9 @@ fn compile(pattern: &str) -> Result<Regex, String> {
     }
     let smart = !pattern.chars().any(char::is_uppercase);
     let build = |text: &str| RegexBuilder::new(text).case_insensitive(smart).size_limit(4 << 20).build();
-    build(pattern).or_else(|_| build(&regex::escape(pattern))).map_err(|error| format!("The pattern is too big: {error}"))
+    build(pattern)
+        .or_else(|_| build(&regex::escape(pattern)))
+        .map_err(|error| format!("The pattern is too big: {error}"))
 }
 
 impl Found {
@@ -217,7 +225,10 @@ mod tests {
         std::fs::write(root.join("logs/b.log"), "ok\nerror y\n").unwrap();
         std::fs::write(root.join("c.bin"), b"error\0").unwrap();
         let text = searched(root, "error", None).unwrap();
-        assert!(text.starts_with("101 matching lines in 2 of 3 files:\n  100  logs/a.log\n  1  logs/b.log\n"), "{text}");
+        assert!(
+            text.starts_with("101 matching lines in 2 of 3 files:\n  100  logs/a.log\n  1  logs/b.log\n"),
+            "{text}"
+        );
         assert!(text.contains("[... 41 more lines"), "{text}");
         assert!(searched(root, "ERROR", Some("logs")).unwrap().starts_with("100 matching"));
         assert!(searched(root, "error", Some("logs/b.log")).unwrap().contains("logs/b.log:2: error y"));

@@ -1,11 +1,6 @@
 //! `file.write`: a whole file, new or replaced.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
 use homarus_contract::{
     BoxFuture,
@@ -46,8 +41,7 @@ impl Tool for FileWrite {
     fn definition(&self) -> ToolDefinition {
         ToolDefinition {
             name: NAME.to_owned(),
-            description: "Write a whole text file: makes a new one, or replaces all of an old one."
-                .to_owned(),
+            description: "Write a whole text file: makes a new one, or replaces all of an old one.".to_owned(),
             schema: arguments::schema::<Arguments>(),
         }
     }
@@ -63,7 +57,10 @@ impl Tool for FileWrite {
             return Err(ToolError::BadArguments(format!("The path names no file. Send for example {EXAMPLE}")));
         }
         if arguments.content.len() > CONTENT_BYTES_MAX {
-            return Err(ToolError::BadArguments(format!("The content is larger than {} MiB.", CONTENT_BYTES_MAX >> 20)));
+            return Err(ToolError::BadArguments(format!(
+                "The content is larger than {} MiB.",
+                CONTENT_BYTES_MAX >> 20
+            )));
         }
         let old = old_text(&context.workspace, &path);
         let verb = if old.is_some() { "replace" } else { "write" };

@@ -30,10 +30,13 @@ pub fn all() -> Vec<Arc<dyn Tool>> {
     ]
 }
 
+/// A function that runs inside the sandbox, and the name it is asked for by.
+pub type Internal = (&'static str, fn() -> i32);
+
 /// The functions that run inside the sandbox, by the name a [`homarus_contract::sandbox::Program`]
 /// gives. Each reads its arguments from standard input, works in the current folder, and returns
 /// an exit code.
-pub fn internal_table() -> &'static [(&'static str, fn() -> i32)] {
+pub fn internal_table() -> &'static [Internal] {
     &[
         (file_list::NAME, file_list::confined),
         (file_read::NAME, file_read::confined),

@@ -84,7 +84,16 @@ pub fn may_hold_secrets(relative: &Path) -> bool {
     const SHARED: [&str; 3] = [".env.example", ".env.sample", ".env.template"];
     const FOLDERS: [&str; 6] = [".ssh", ".aws", ".gnupg", ".kube", ".azure", ".docker"];
     const NAMES: [&str; 10] = [
-        ".env", ".envrc", ".netrc", ".pgpass", ".npmrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa",
+        ".env",
+        ".envrc",
+        ".netrc",
+        ".pgpass",
+        ".npmrc",
+        ".pypirc",
+        ".git-credentials",
+        "id_rsa",
+        "id_ed25519",
+        "id_ecdsa",
     ];
     let in_folder = relative.components().any(|part| FOLDERS.iter().any(|folder| part.as_os_str() == *folder));
     let name = relative.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

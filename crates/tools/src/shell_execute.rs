@@ -1,6 +1,9 @@
 //! `shell.execute`: a command line in the sandbox, without network.
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use homarus_contract::{
     BoxFuture,

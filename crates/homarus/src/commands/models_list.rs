@@ -36,11 +36,20 @@ impl Args {
             .into_iter()
             .map(|entry| {
                 let path = dirs.models.join(&entry.file);
-                EmbeddedRow { present: path.is_file(), path: path.display().to_string(), bytes: entry.bytes, name: entry.name }
+                EmbeddedRow {
+                    present: path.is_file(),
+                    path: path.display().to_string(),
+                    bytes: entry.bytes,
+                    name: entry.name,
+                }
             })
             .collect();
         let response = ListResponse { providers, embedded };
-        if self.json { put::json(&response)? } else { print(&response)? }
+        if self.json {
+            put::json(&response)?
+        } else {
+            print(&response)?
+        }
         Ok(0)
     }
 }
@@ -60,11 +69,8 @@ fn print(response: &ListResponse) -> Result<(), CliError> {
     }
     put::line("embedded models")?;
     for row in &response.embedded {
-        let state = if row.present {
-            style.green("here")
-        } else {
-            style.dim(&format!("homarus models pull {}", row.name))
-        };
+        let state =
+            if row.present { style.green("here") } else { style.dim(&format!("homarus models pull {}", row.name)) };
         put::line(&format!("    local/{:24} {:>6} MB  {state}", row.name, row.bytes / 1_000_000))?;
     }
     Ok(())

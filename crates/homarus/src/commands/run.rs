@@ -137,12 +137,13 @@ impl Args {
     }
 
     fn profile(&self, config: &Config) -> Result<Profile, CliError> {
-        let own = match &self.policy {
-            None => None,
-            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-                CliError::usage(format!("the policy {} cannot be read: {error}", path.display()))
-            })?),
-        };
+        let own =
+            match &self.policy {
+                None => None,
+                Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                    CliError::usage(format!("the policy {} cannot be read: {error}", path.display()))
+                })?),
+            };
         wiring::profile(config, own, self.mode())
     }
 }

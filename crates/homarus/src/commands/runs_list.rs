@@ -33,7 +33,10 @@ impl Args {
             return Ok(0);
         }
         let style = Style::for_stdout();
-        put::line(&style.dim(&format!("{:18}  {:19}  {:13}  {:>7}  {}", "RUN", "STARTED (UTC)", "STATUS", "COST $", "REQUEST")))?;
+        put::line(
+            &style
+                .dim(&format!("{:18}  {:19}  {:13}  {:>7}  {}", "RUN", "STARTED (UTC)", "STATUS", "COST $", "REQUEST")),
+        )?;
         for row in &runs {
             put::line(&line(row, style))?;
         }

@@ -29,7 +29,11 @@ impl Args {
         let store = wiring::read_journal()?;
         let run = find_run(store.as_ref(), &self.run)?;
         let detail = detail(store.as_ref(), &run)?;
-        if self.json { put::json(&detail)? } else { print(&detail)? }
+        if self.json {
+            put::json(&detail)?
+        } else {
+            print(&detail)?
+        }
         Ok(0)
     }
 }

@@ -100,7 +100,9 @@ impl Screen {
                 for conflict in &report.conflicts {
                     let path = one_line(&conflict.path, 200);
                     let kept = one_line(&conflict.kept_at, 300);
-                    self.note(&style.yellow(&format!("  ! {path} was changed meanwhile; the agent's version is in {kept}")));
+                    self.note(
+                        &style.yellow(&format!("  ! {path} was changed meanwhile; the agent's version is in {kept}")),
+                    );
                 }
                 if !report.merged.is_empty() {
                     let paths: Vec<String> = report.merged.iter().take(8).map(|path| one_line(path, 80)).collect();

@@ -53,7 +53,15 @@ fn people_see_text_calls_output_exit_codes_and_the_bill() {
     let done = program.output(&run(&AUTO));
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(done.stdout, "It failed.\n", "only the model's words are on standard output");
-    for part in ["model openai/", "OPENAI_BASE_URL", "▸ shell.execute echo visible-output", "│ visible-output", "exit 3", "2 steps", "run 0"] {
+    for part in [
+        "model openai/",
+        "OPENAI_BASE_URL",
+        "▸ shell.execute echo visible-output",
+        "│ visible-output",
+        "exit 3",
+        "2 steps",
+        "run 0",
+    ] {
         assert!(done.stderr.contains(part), "{part:?} is missing: {}", done.stderr);
     }
 }
@@ -149,7 +157,8 @@ fn killed_while_a_command_runs_its_layer_is_thrown_away_and_it_runs_again() {
 
 #[test]
 fn a_later_run_settles_a_dead_one_in_passing() {
-    let program = Program::with_turns(vec![Turn::text("never heard").hold(), Turn::text("Hello."), Turn::text("Resumed.")]);
+    let program =
+        Program::with_turns(vec![Turn::text("never heard").hold(), Turn::text("Hello."), Turn::text("Resumed.")]);
     let mut running = program.spawn(&run(&["--json"]));
     program.wait_for_model_calls(1);
     running.kill();
@@ -304,8 +313,14 @@ fn a_prompt_comes_from_standard_input() {
 
 #[test]
 fn rules_of_a_run_deny_and_the_run_goes_on() {
-    let program = Program::with_turns(vec![shell("./restart.sh now"), write("a.txt", "x\n"), shell("cat a.txt"), Turn::text("Done.")]);
-    let rules = "[[rule]]\neffect = \"deny\"\nmatch = \"shell:run:./restart.sh*\"\nreason = \"restarts are for people\"\n";
+    let program = Program::with_turns(vec![
+        shell("./restart.sh now"),
+        write("a.txt", "x\n"),
+        shell("cat a.txt"),
+        Turn::text("Done."),
+    ]);
+    let rules =
+        "[[rule]]\neffect = \"deny\"\nmatch = \"shell:run:./restart.sh*\"\nreason = \"restarts are for people\"\n";
     std::fs::write(program.home.parent().unwrap().join("rules.toml"), rules).unwrap();
     let path = program.home.parent().unwrap().join("rules.toml");
     let done = program.output(&run(&[AUTO[0], AUTO[1], "--policy", path.to_str().unwrap()]));

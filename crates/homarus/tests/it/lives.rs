@@ -311,10 +311,7 @@ impl Journal for Mortal {
         self.inner.runs(limit)
     }
 
-    fn budget(
-        &self,
-        run: &RunId,
-    ) -> Result<(Budget, homarus_contract::budget::BudgetState), JournalError> {
+    fn budget(&self, run: &RunId) -> Result<(Budget, homarus_contract::budget::BudgetState), JournalError> {
         self.inner.budget(run)
     }
 

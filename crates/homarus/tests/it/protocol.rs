@@ -23,7 +23,10 @@ fn run_id() -> RunId {
 }
 
 fn append_line() -> ProviderBlock {
-    call("shell.execute", r#"{"command":"echo line >> seed.txt; mkdir -p d; mv seed.txt d/seed.txt; cp d/seed.txt seed.txt"}"#)
+    call(
+        "shell.execute",
+        r#"{"command":"echo line >> seed.txt; mkdir -p d; mv seed.txt d/seed.txt; cp d/seed.txt seed.txt"}"#,
+    )
 }
 
 /// A job with a read, a write, a shell call, a look at the result, and an answer.
@@ -74,13 +77,16 @@ fn killed_at_every_commit(make: impl Fn() -> World, check: impl Fn(&World, &Ende
 
 #[test]
 fn killed_at_every_commit_the_job_is_done_exactly_once() {
-    let commits = killed_at_every_commit(|| World::new(job(), ALLOW), |world, ended| {
-        check_job(world, ended);
-        let asked = world.outside.asked.lock().unwrap();
-        assert_eq!(asked.len(), 5, "{asked:?}");
-        let total: u32 = asked.values().sum();
-        assert!(total <= 6, "one kill costs at most one question: {asked:?}");
-    });
+    let commits = killed_at_every_commit(
+        || World::new(job(), ALLOW),
+        |world, ended| {
+            check_job(world, ended);
+            let asked = world.outside.asked.lock().unwrap();
+            assert_eq!(asked.len(), 5, "{asked:?}");
+            let total: u32 = asked.values().sum();
+            assert!(total <= 6, "one kill costs at most one question: {asked:?}");
+        },
+    );
     assert!(commits >= 8, "only {commits} commits: the protocol has lost some");
 }
 
@@ -88,13 +94,21 @@ fn killed_at_every_commit_the_job_is_done_exactly_once() {
 /// wholeness of those that had.
 #[test]
 fn two_calls_of_one_answer_are_applied_in_order_and_whole() {
-    let two = || vec![vec![append_line(), call("shell.execute", r#"{"command":"cat d/seed.txt > copy.txt"}"#)], vec![text("All done.")]];
+    let two = || {
+        vec![
+            vec![append_line(), call("shell.execute", r#"{"command":"cat d/seed.txt > copy.txt"}"#)],
+            vec![text("All done.")],
+        ]
+    };
     killed_at_every_commit(
         || World::new(two(), ALLOW),
         |world, ended| {
             assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
             assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"));
-            assert!(matches!(world.file("copy.txt").as_deref(), None | Some("seed\nline\n")), "the second sees the first");
+            assert!(
+                matches!(world.file("copy.txt").as_deref(), None | Some("seed\nline\n")),
+                "the second sees the first"
+            );
         },
     );
 }
@@ -186,7 +200,8 @@ fn an_approved_diff_is_merged_exactly_once() {
         || World::new(job(), ASK_WRITES),
         |world, ended| {
             check_job(world, ended);
-            let decided = world.records(&run_id()).iter().filter(|record| record.event.kind() == "approval_decided").count();
+            let decided =
+                world.records(&run_id()).iter().filter(|record| record.event.kind() == "approval_decided").count();
             assert_eq!(decided, 1, "one answer is enough, whatever is killed");
         },
     );
@@ -195,7 +210,13 @@ fn an_approved_diff_is_merged_exactly_once() {
 #[test]
 fn a_refused_diff_leaves_no_trace_in_the_workspace() {
     killed_at_every_commit(
-        || World::new(vec![vec![call("file.write", r#"{"path":"a.txt","content":"x"}"#)], vec![text("Refused.")]], ASK_WRITES).refusing(),
+        || {
+            World::new(
+                vec![vec![call("file.write", r#"{"path":"a.txt","content":"x"}"#)], vec![text("Refused.")]],
+                ASK_WRITES,
+            )
+            .refusing()
+        },
         |world, ended| {
             assert!(matches!(ended, Ended::Finished { .. }), "{ended:?}");
             assert_eq!(world.file("a.txt"), None);
@@ -211,7 +232,8 @@ fn a_command_that_was_agreed_to_before_it_runs_is_not_asked_about_twice() {
         |world, ended| {
             assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
             assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"));
-            let asked = world.records(&run_id()).iter().filter(|record| record.event.kind() == "approval_requested").count();
+            let asked =
+                world.records(&run_id()).iter().filter(|record| record.event.kind() == "approval_requested").count();
             assert_eq!(asked, 1);
         },
     );

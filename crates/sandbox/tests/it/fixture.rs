@@ -20,7 +20,11 @@ use tempfile::TempDir;
 
 use crate::gate;
 
-pub const HELPER: &str = env!("CARGO_BIN_EXE_sandbox-stage-helper");
+/// The helper, built as an example beside the folder this test stands in.
+pub fn helper() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.parent().and_then(Path::parent).unwrap().join("examples/sandbox-stage-helper")
+}
 
 pub struct Fixture {
     pub dir: TempDir,
@@ -47,7 +51,7 @@ impl Fixture {
         let (workspace, state) = (dir.path().join("work"), dir.path().join("state"));
         fs::create_dir(&workspace).unwrap();
         let mut options = Options::new(&state);
-        options.exe = HELPER.into();
+        options.exe = helper();
         change(&mut options);
         let report = L1::probe(&options);
         assert!(report.ok, "{:#?}", report.probes);

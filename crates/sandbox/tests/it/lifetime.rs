@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::fixture::{Fixture, HELPER, processes_with};
+use crate::fixture::{Fixture, helper, processes_with};
 
 /// Waits until `done` or fails: a bound, not a measurement.
 fn eventually(what: &str, done: impl Fn() -> bool) {
@@ -49,7 +49,7 @@ async fn a_dropped_call_is_ended() {
 }
 
 fn drive(fixture: &Fixture, script: &str, lock: &Path) -> Child {
-    Command::new(HELPER)
+    Command::new(helper())
         .args([
             "drive".as_ref(),
             fixture.state.as_os_str(),

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use crate::fixture::{HELPER, is_root};
+use crate::fixture::is_root;
 
 const NOBODY: u32 = 65534;
 
@@ -28,7 +28,7 @@ fn drive_with(
 ) -> serde_json::Value {
     let dir = tempfile::TempDir::new().unwrap();
     let (helper, state, workspace) = (dir.path().join("helper"), dir.path().join("state"), dir.path().join("work"));
-    fs::copy(HELPER, &helper).unwrap();
+    fs::copy(crate::fixture::helper(), &helper).unwrap();
     for folder in [&state, &workspace] {
         fs::create_dir(folder).unwrap();
     }

@@ -7,7 +7,7 @@ use std::{
 
 use homarus_contract::sandbox::{WorkerLauncher, WorkerSpec};
 
-use crate::fixture::{Fixture, HELPER, processes_with};
+use crate::fixture::{Fixture, helper, processes_with};
 
 #[tokio::test]
 async fn a_worker_sees_only_what_it_was_given_and_ends_when_dropped() {
@@ -17,7 +17,7 @@ async fn a_worker_sees_only_what_it_was_given_and_ends_when_dropped() {
     fs::write(&weights, "12345").unwrap();
     fs::write(&private, "x").unwrap();
     let spec = WorkerSpec {
-        program: HELPER.into(),
+        program: helper(),
         args: vec!["pipe-worker".into()],
         readable: vec![weights.clone()],
         memory_bytes: 512 << 20,
