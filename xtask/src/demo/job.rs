@@ -10,7 +10,7 @@ use crate::sh;
 const TIMEOUT_S: u64 = 900;
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Job {
     /// Its folder's name.
     #[serde(skip)]
@@ -88,4 +88,27 @@ impl Job {
 
 fn default_timeout_s() -> u64 {
     TIMEOUT_S
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_jobs_can_be_read_and_one_is_the_main_one() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/jobs");
+        let jobs = Job::all(&folder).unwrap();
+        assert_eq!(jobs.len(), 10);
+        assert_eq!(jobs.iter().filter(|job| job.main).count(), 1);
+        assert!(jobs.iter().all(|job| job.workspace().is_dir()));
+    }
+
+    #[test]
+    fn a_job_that_checks_nothing_or_says_what_nobody_knows_is_refused() {
+        let job = "title = \"t\"\nprompt = \"p\"\n";
+        assert!(Job::parse(&format!("{job}check = []")).is_err());
+        assert!(Job::parse(&format!("{job}check = [{{ unchanged = \"a\" }}]")).is_ok());
+        assert!(Job::parse(&format!("{job}check = [{{ unchaned = \"a\" }}]")).is_err());
+        assert!(Job::parse(&format!("{job}approve_min = 1\ncheck = [{{ unchanged = \"a\" }}]")).is_err());
+    }
 }
