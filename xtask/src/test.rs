@@ -78,10 +78,6 @@ pub fn run(places: &Places) -> Result<bool, String> {
         runner.tests(&["--release", "-p", "homarus-local-model"], build::worker_cargo, &prepare)
     });
     step("examples in the documentation", &mut || runner.doc_tests(&prepare));
-    step("demo", &mut || match &built {
-        Some(built) => demo_step(places, built),
-        None => Outcome::skipped("the build failed"),
-    });
     Ok(summarize(&steps))
 }
 
@@ -134,14 +130,6 @@ fn install_model_servers(places: &Places) -> Result<(), String> {
     match missing().next() {
         Some((name, version, _)) => Err(format!("{name} {version} was installed and is not there")),
         None => Ok(()),
-    }
-}
-
-fn demo_step(places: &Places, built: &build::Built) -> Outcome {
-    match demo::run_built(places, built, &demo::Options::default()) {
-        Ok(true) => Outcome::of(Ok(())),
-        Ok(false) => Outcome::of(Err("the job was not done".to_owned())),
-        Err(message) => Outcome::of(Err(message)),
     }
 }
 

@@ -14,8 +14,8 @@ const CUT_OFF_MAX: u32 = 3;
 const EMPTY_MAX: u32 = 2;
 const REPEAT_FROM: u32 = 2;
 const REPEAT_MAX: u32 = 4;
-const FAILED_MAX: u32 = 3;
-const MISSING_MAX: u32 = 3;
+const FAILED_MAX: u32 = 1;
+const MISSING_MAX: u32 = 2;
 
 /// The nudge that is due now, if one is: its reason and its text.
 pub fn due(state: &State) -> Option<(String, String)> {

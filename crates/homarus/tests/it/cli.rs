@@ -49,17 +49,22 @@ fn a_job_is_done_and_every_line_of_json_says_where_it_belongs() {
 
 #[test]
 fn people_see_text_calls_output_exit_codes_and_the_bill() {
-    let program = Program::with_turns(vec![shell("echo visible-output; exit 3"), Turn::text("It failed.")]);
+    let program = Program::with_turns(vec![
+        shell("echo visible-output; exit 3"),
+        Turn::text("It failed."),
+        Turn::text("It is meant to."),
+    ]);
     let done = program.output(&run(&AUTO));
     assert_eq!(done.code, 0, "{done:?}");
-    assert_eq!(done.stdout, "It failed.\n", "only the model's words are on standard output");
+    assert_eq!(done.stdout, "It failed.\nIt is meant to.\n", "only the model's words are on standard output");
     for part in [
         "model openai/",
         "OPENAI_BASE_URL",
         "▸ shell.execute echo visible-output",
         "│ visible-output",
         "exit 3",
-        "2 steps",
+        "» You are not done",
+        "3 steps",
         "run 0",
     ] {
         assert!(done.stderr.contains(part), "{part:?} is missing: {}", done.stderr);
