@@ -125,7 +125,7 @@ fn killed_while_the_model_thinks_nothing_recorded_is_asked_again() {
     let mut running = program.spawn(&run(&[AUTO[0], AUTO[1], "--json"]));
     program.wait_for_model_calls(2);
     running.kill();
-    assert_eq!(program.show()["owner_alive"], false);
+    program.wait_until_unowned();
     let done = program.output(&["runs", "resume", "last"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(program.server.model_calls().len(), 4, "the first answer was recorded, the second was asked again");
@@ -153,6 +153,7 @@ fn killed_while_a_command_runs_its_layer_is_thrown_away_and_it_runs_again() {
     let mut running = program.spawn(&run(&[AUTO[0], AUTO[1], "--json"]));
     running.wait_for("tool_stdout");
     running.kill();
+    program.wait_until_unowned();
     assert_eq!(program.file("seed.txt").as_deref(), Some("seed\n"));
     std::fs::write(program.workspace.join("go"), "").unwrap();
     let done = program.output(&["runs", "resume", "last"]);
@@ -167,6 +168,7 @@ fn a_later_run_settles_a_dead_one_in_passing() {
     let mut running = program.spawn(&run(&["--json"]));
     program.wait_for_model_calls(1);
     running.kill();
+    program.wait_until_unowned();
     let done = program.output(&["run", "another"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.stderr.contains("was interrupted earlier"), "{}", done.stderr);

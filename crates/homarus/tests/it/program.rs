@@ -92,6 +92,17 @@ impl Program {
         serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"))
     }
 
+    /// Waits until the newest run's driver, and with it the last of its sandboxes, is gone.
+    pub fn wait_until_unowned(&self) {
+        for _ in 0..1_000 {
+            if self.show()["owner_alive"] == false {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the lock of a killed driver is still held");
+    }
+
     pub fn verify(&self) {
         let done = self.output(&["runs", "verify"]);
         assert_eq!(done.code, 0, "{done:?}");
