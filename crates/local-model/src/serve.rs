@@ -80,11 +80,8 @@ impl Cancels {
 }
 
 fn read_requests(mut input: impl BufRead, cancels: &Cancels, sender: &mpsc::SyncSender<Incoming>) {
-    loop {
-        let incoming = match read_line(&mut input) {
-            Ok(Some(line)) => parse(&line),
-            Ok(None) | Err(_) => break,
-        };
+    while let Ok(Some(line)) = read_line(&mut input) {
+        let incoming = parse(&line);
         let open = match incoming {
             Some(Ok(WorkerRequest::Cancel { id })) => {
                 cancels.add(id);
