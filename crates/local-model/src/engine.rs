@@ -79,8 +79,9 @@ impl Weights {
         if !verbose {
             backend.void_logs();
         }
-        let model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default())
-            .map_err(|_| format!("{shown} is not a GGUF file this program can load (damaged, cut off, or of an unknown kind)"))?;
+        let model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default()).map_err(|_| {
+            format!("{shown} is not a GGUF file this program can load (damaged, cut off, or of an unknown kind)")
+        })?;
         let weights = Self { backend, model };
         weights.check_template().map_err(|error| format!("{shown}: {error}"))?;
         Ok(weights)
@@ -94,7 +95,9 @@ impl Weights {
     fn check_template(&self) -> Result<(), String> {
         let template = self.model.meta_val_str("tokenizer.chat_template").unwrap_or_default();
         if !template.contains(TEMPLATE_MARK) {
-            return Err("its chat template is not ChatML, the only one supported (Qwen and SmolLM models speak it)".to_owned());
+            return Err(
+                "its chat template is not ChatML, the only one supported (Qwen and SmolLM models speak it)".to_owned()
+            );
         }
         match (self.control("<|im_start|>"), self.control("<|im_end|>")) {
             (Some(_), Some(_)) => Ok(()),
@@ -131,13 +134,12 @@ impl<'w> Engine<'w> {
             .with_n_batch(PROMPT_CHUNK_TOKENS as u32)
             .with_n_threads(threads)
             .with_n_threads_batch(threads);
-        let context = weights
-            .model
-            .new_context(&weights.backend, params)
-            .map_err(|error| format!("no context of {context_tokens} tokens: {error} (try a smaller --context-tokens)"))?;
+        let context = weights.model.new_context(&weights.backend, params).map_err(|error| {
+            format!("no context of {context_tokens} tokens: {error} (try a smaller --context-tokens)")
+        })?;
         let vocabulary = LlamaSampler::llguidance_tok_env(&weights.model);
-        let mut grammars =
-            ParserFactory::new_simple(&vocabulary).map_err(|error| format!("no grammar over this vocabulary: {error}"))?;
+        let mut grammars = ParserFactory::new_simple(&vocabulary)
+            .map_err(|error| format!("no grammar over this vocabulary: {error}"))?;
         grammars.quiet();
         Ok(Self { weights, context, context_tokens, cached: Vec::new(), grammars })
     }
@@ -173,7 +175,8 @@ impl<'w> Engine<'w> {
             self.decode(chunk)?;
         }
         let limit = room.min(request.output_tokens_max as usize);
-        let mut writing = Writing { engine: self, reader: AnswerReader::default(), made: Vec::new(), limit, cancelled, found };
+        let mut writing =
+            Writing { engine: self, reader: AnswerReader::default(), made: Vec::new(), limit, cancelled, found };
         answer.stop = match matcher {
             None => writing.text(limit)?,
             Some(matcher) => {
@@ -202,9 +205,10 @@ impl<'w> Engine<'w> {
                 best = Some((token, logit));
             }
         }
-        best.map(|(token, _)| token)
-            .or(fallback)
-            .ok_or_else(|| Failure { class: ModelErrorClass::Protocol, message: "the grammar leaves no token to choose".to_owned() })
+        best.map(|(token, _)| token).or(fallback).ok_or_else(|| Failure {
+            class: ModelErrorClass::Protocol,
+            message: "the grammar leaves no token to choose".to_owned(),
+        })
     }
 
     fn bytes(&self, token: LlamaToken) -> Vec<u8> {
@@ -223,7 +227,10 @@ impl<'w> Engine<'w> {
         }
         let bad = |message: String| Failure { class: ModelErrorClass::BadRequest, message };
         let grammar = TopLevelGrammar::from_lark(grammar::call(tools).map_err(bad)?);
-        let parser = self.grammars.create_parser(grammar).map_err(|error| bad(format!("a tool's schema is not supported: {error:#}")))?;
+        let parser = self
+            .grammars
+            .create_parser(grammar)
+            .map_err(|error| bad(format!("a tool's schema is not supported: {error:#}")))?;
         Ok(Some(Matcher::new(Ok(parser))))
     }
 
@@ -241,7 +248,10 @@ impl<'w> Engine<'w> {
     }
 
     fn decode(&mut self, tokens: &[LlamaToken]) -> Result<(), Failure> {
-        let failed = |error: String| Failure { class: ModelErrorClass::Worker, message: format!("llama.cpp cannot compute: {error}") };
+        let failed = |error: String| Failure {
+            class: ModelErrorClass::Worker,
+            message: format!("llama.cpp cannot compute: {error}"),
+        };
         let mut batch = LlamaBatch::new(tokens.len(), 1);
         for (offset, token) in tokens.iter().enumerate() {
             let position = i32::try_from(self.cached.len() + offset).unwrap_or(i32::MAX);
@@ -357,12 +367,17 @@ fn shared_prefix<T: PartialEq>(cached: &[T], prompt: &[T]) -> usize {
 fn overflow(prompt_tokens: usize, context_tokens: u32) -> Failure {
     Failure {
         class: ModelErrorClass::ContextOverflow,
-        message: format!("the prompt has {prompt_tokens} tokens and must leave {ANSWER_TOKENS_MIN} of {context_tokens} for the answer"),
+        message: format!(
+            "the prompt has {prompt_tokens} tokens and must leave {ANSWER_TOKENS_MIN} of {context_tokens} for the answer"
+        ),
     }
 }
 
 fn grammar_failure(error: impl std::fmt::Display) -> Failure {
-    Failure { class: ModelErrorClass::Protocol, message: format!("the answer cannot follow the tools' grammar: {error}") }
+    Failure {
+        class: ModelErrorClass::Protocol,
+        message: format!("the answer cannot follow the tools' grammar: {error}"),
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ fn rule(rule: &str, name: &str, schema: &Value) -> String {
 
 fn bounded_schema(tool: &ToolDefinition) -> Result<Value, String> {
     let mut schema = parse(&tool.name, &tool.schema)?;
-    bound(&mut schema, SCHEMA_DEPTH_MAX).map_err(|()| format!("the schema of tool `{}` is nested too deeply", tool.name))?;
+    bound(&mut schema, SCHEMA_DEPTH_MAX)
+        .map_err(|()| format!("the schema of tool `{}` is nested too deeply", tool.name))?;
     if !schema.is_object() {
         return Err(format!("the schema of tool `{}` is not an object", tool.name));
     }
@@ -48,7 +49,10 @@ fn parse(name: &str, schema: &str) -> Result<Value, String> {
 /// The spelling Python's json module writes, which is what models have seen most.
 fn one_spelling(mut schema: Value) -> Value {
     if let Value::Object(object) = &mut schema {
-        object.insert("x-guidance".into(), json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}));
+        object.insert(
+            "x-guidance".into(),
+            json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
+        );
     }
     schema
 }
@@ -59,7 +63,9 @@ fn bound(schema: &mut Value, depth: usize) -> Result<(), ()> {
     match schema {
         Value::Object(object) => {
             match object.get("type").and_then(Value::as_str) {
-                Some("string") => default_to(object, "maxLength", STRING_CHARS_MAX, &["enum", "const", "pattern", "format"]),
+                Some("string") => {
+                    default_to(object, "maxLength", STRING_CHARS_MAX, &["enum", "const", "pattern", "format"])
+                }
                 Some("array") => default_to(object, "maxItems", LIST_ITEMS_MAX, &[]),
                 Some("object") if object.contains_key("properties") => {
                     object.entry("additionalProperties").or_insert(Value::Bool(false));
@@ -88,9 +94,14 @@ mod tests {
 
     fn tools() -> Vec<ToolDefinition> {
         let read = r#"{"type":"object","properties":{"path":{"type":"string"},"lines":{"type":"integer","minimum":1}},"required":["path"]}"#;
-        let run = r#"{"type":"object","properties":{"command":{"type":"string","maxLength":5}},"required":["command"]}"#;
+        let run =
+            r#"{"type":"object","properties":{"command":{"type":"string","maxLength":5}},"required":["command"]}"#;
         [("file.read", read), ("shell.execute", run)]
-            .map(|(name, schema)| ToolDefinition { name: name.into(), description: String::new(), schema: schema.into() })
+            .map(|(name, schema)| ToolDefinition {
+                name: name.into(),
+                description: String::new(),
+                schema: schema.into(),
+            })
             .into()
     }
 
@@ -137,7 +148,10 @@ mod tests {
 
     #[test]
     fn a_bad_schema_is_named() {
-        let bad = |schema: &str| call(&[ToolDefinition { name: "x.y".into(), description: String::new(), schema: schema.into() }]).unwrap_err();
+        let bad = |schema: &str| {
+            call(&[ToolDefinition { name: "x.y".into(), description: String::new(), schema: schema.into() }])
+                .unwrap_err()
+        };
         assert!(bad("{").contains("`x.y` is not JSON"));
         assert!(bad("3").contains("is not an object"));
         let deep = format!("{}1{}", "{\"a\":".repeat(40), "}".repeat(40));

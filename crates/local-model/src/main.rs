@@ -5,12 +5,12 @@
 //! internal errors: an abort here is one failed model call, not a dead daemon. It needs no network
 //! and reads no file but its weights.
 
-mod serve;
 mod engine;
-mod render;
 mod grammar;
 mod output;
+mod render;
 mod repeat;
+mod serve;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, thread};
 

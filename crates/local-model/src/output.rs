@@ -29,7 +29,12 @@ enum Stage {
     /// Behind the mark of a call, before its arguments.
     Head,
     /// `told`: how many bytes of an answer's text were passed on.
-    Arguments { name: String, json: String, told: usize, scan: ObjectScan },
+    Arguments {
+        name: String,
+        json: String,
+        told: usize,
+        scan: ObjectScan,
+    },
     Called,
     Answered,
 }
@@ -202,7 +207,6 @@ fn whole_chars(bytes: &[u8]) -> usize {
         Err(_) => bytes.len(),
     }
 }
-
 
 #[cfg(test)]
 mod tests {
