@@ -78,6 +78,11 @@ pub fn run(places: &Places) -> Result<bool, String> {
         runner.tests(&["--release", "-p", "homarus-local-model"], build::worker_cargo, &prepare)
     });
     step("examples in the documentation", &mut || runner.doc_tests(&prepare));
+    // Last, when nothing else runs: inference has the machine to itself.
+    step("demo", &mut || match &built {
+        Some(built) => demo_step(places, built),
+        None => Outcome::skipped("the build failed"),
+    });
     Ok(summarize(&steps))
 }
 
@@ -112,6 +117,15 @@ fn tidy_step(places: &Places) -> Outcome {
         }
     }
     outcome
+}
+
+/// The main job of the demo, done by the embedded model.
+fn demo_step(places: &Places, built: &build::Built) -> Outcome {
+    match demo::run_built(places, built, &demo::Options::default()) {
+        Ok(true) => Outcome::of(Ok(())),
+        Ok(false) => Outcome::of(Err("the job was not done".to_owned())),
+        Err(message) => Outcome::of(Err(message)),
+    }
 }
 
 fn install_model_servers(places: &Places) -> Result<(), String> {

@@ -8,6 +8,7 @@ pub mod state;
 
 mod next;
 mod nudge;
+mod remaining;
 
 use homarus_contract::{
     event::Event,

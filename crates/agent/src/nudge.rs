@@ -1,26 +1,34 @@
-//! What the runtime tells a model that is about to stop too early or runs in circles.
+//! What the runtime tells a model that is about to stop too early, loses its thread or runs in circles.
 //!
 //! Every model gains from these, small ones most. Each has a bound, so that no run is nudged for
 //! ever, and each is an event, so that a person sees what was said in their name.
 
-use homarus_contract::{message::StopReason, text::one_line};
+use homarus_contract::{action::EffectClass, message::StopReason, text::one_line};
 
-use crate::state::State;
+use crate::{remaining, state::State};
 
 /// The reason under which the model is told that a change was not applied after all.
 pub const NOT_APPLIED: &str = "not-applied";
+/// What is left of the request, told after a step that did more than look.
+pub const REMAINING: &str = "remaining";
+/// The same, told to a model that wants to stop.
+pub const MISSING: &str = "missing";
+/// A call was made again although nothing changed.
+pub const REPEAT: &str = "repeat";
 
 const CUT_OFF_MAX: u32 = 3;
 const EMPTY_MAX: u32 = 2;
 const REPEAT_FROM: u32 = 2;
-const REPEAT_MAX: u32 = 4;
+const REPEAT_MAX: u32 = 6;
+/// How often a model may look around before it is told what is to be done.
+const LOOKS_FREE_MAX: u32 = 3;
+const REMAINING_MAX: u32 = 12;
 const FAILED_MAX: u32 = 1;
-const MISSING_MAX: u32 = 2;
+const UNCHANGED_MAX: u32 = 2;
+const MISSING_MAX: u32 = 3;
 
 /// The nudge that is due now, if one is: its reason and its text.
 pub fn due(state: &State) -> Option<(String, String)> {
-    let given = |reason: &str| state.nudges.get(reason).copied().unwrap_or(0);
-    let nudge = |reason: &str, text: &str| Some((reason.to_owned(), text.to_owned()));
     if !state.not_applied.is_empty() {
         let text = format!(
             "These changes of yours were not applied: {}. Read the files again before you change them.",
@@ -28,25 +36,22 @@ pub fn due(state: &State) -> Option<(String, String)> {
         );
         return Some((NOT_APPLIED.to_owned(), text));
     }
-    if let Some((name, _, count)) = &state.seen.repeated
-        && *count >= REPEAT_FROM
-        && given("repeat") < REPEAT_MAX
-        && !state.step.calls.is_empty()
-    {
-        let text = format!(
-            "You have made the same {name} call {count} times. Its result does not change. \
-             Do something else, or finish with a short answer."
-        );
-        return Some(("repeat".to_owned(), text));
-    }
     if !state.step.calls.is_empty() {
-        return None;
+        let only_looked = state
+            .step
+            .calls
+            .iter()
+            .all(|call| call.judged.as_ref().is_some_and(|judged| judged.plan.class == EffectClass::Read));
+        let may_look_on = only_looked && state.seen.looks < LOOKS_FREE_MAX;
+        return repeated(state).or_else(|| if may_look_on { None } else { reminder(state) });
     }
     match state.step.stop? {
-        StopReason::MaxTokens | StopReason::Interrupted if given("cut-off") < CUT_OFF_MAX => {
+        StopReason::MaxTokens | StopReason::Interrupted if given(state, "cut-off") < CUT_OFF_MAX => {
             nudge("cut-off", "Your answer was cut off. Go on from where it stopped.")
         }
-        StopReason::EndTurn | StopReason::ToolUse if state.step.blocks.is_empty() && given("empty") < EMPTY_MAX => {
+        StopReason::EndTurn | StopReason::ToolUse
+            if state.step.blocks.is_empty() && given(state, "empty") < EMPTY_MAX =>
+        {
             nudge("empty", "Your answer was empty. Call a tool, or say what you found.")
         }
         StopReason::EndTurn | StopReason::ToolUse => before_the_end(state),
@@ -54,60 +59,76 @@ pub fn due(state: &State) -> Option<(String, String)> {
     }
 }
 
+fn given(state: &State, reason: &str) -> u32 {
+    state.nudges.get(reason).copied().unwrap_or(0)
+}
+
+fn nudge(reason: &str, text: impl Into<String>) -> Option<(String, String)> {
+    Some((reason.to_owned(), text.into()))
+}
+
+/// The model made a call again that cannot give anything new.
+fn repeated(state: &State) -> Option<(String, String)> {
+    let call = state.step.calls.last()?;
+    let times = state.seen.times_made(&call.tool_call);
+    if times < REPEAT_FROM || given(state, REPEAT) >= REPEAT_MAX {
+        return None;
+    }
+    let next = match remaining::parts(state).unwrap_or_default().first() {
+        Some(part) => format!("Next: {part}."),
+        None => "Do something else, or finish with a short answer.".to_owned(),
+    };
+    let name = &call.tool_call.name;
+    let text = format!("You made the same {name} call {times} times. Its result does not change. {next}");
+    nudge(REPEAT, text)
+}
+
+/// What is left, when that has changed.
+fn reminder(state: &State) -> Option<(String, String)> {
+    let left = remaining::parts(state)?;
+    if given(state, REMAINING) >= REMAINING_MAX || state.seen.reminded.as_ref() == Some(&left) {
+        return None;
+    }
+    if left.is_empty() {
+        return nudge(REMAINING, "Every command and file the task names is done. If nothing else is left, answer now.");
+    }
+    nudge(REMAINING, remaining::told(&left))
+}
+
 /// The model thinks it is done: is it?
 fn before_the_end(state: &State) -> Option<(String, String)> {
-    let given = |reason: &str| state.nudges.get(reason).copied().unwrap_or(0);
     let seen = &state.seen;
-    if let Some(command) = &seen.failed_command
-        && given("failed") < FAILED_MAX
+    if let Some(command) = seen.failed_command()
+        && given(state, "failed") < FAILED_MAX
     {
         let command = one_line(command, 200);
         let text = format!(
             "You are not done: `{command}` failed the last time you ran it. Read its output again, correct the cause, \
              and run it again."
         );
-        return Some(("failed".to_owned(), text));
+        return nudge("failed", text);
     }
-    let missing = missing_parts(state);
-    if !missing.is_empty() && given("missing") < MISSING_MAX {
-        let text = format!("You are not done. Still missing: {}. Do that now.", missing.join("; "));
-        return Some(("missing".to_owned(), text));
+    if let Some(path) = seen.unchanged.first()
+        && given(state, "unchanged") < UNCHANGED_MAX
+    {
+        let path = one_line(path, 200);
+        return nudge(
+            "unchanged",
+            format!("You are not done: your last change of {path} failed. Read the error and try again."),
+        );
     }
-    if seen.writes > 0 && seen.checks_since_write == 0 && given("check") == 0 {
-        return Some((
-            "check".to_owned(),
+    let remaining = remaining::parts(state);
+    let left = remaining.as_deref().unwrap_or_default();
+    if !left.is_empty() && given(state, MISSING) < MISSING_MAX {
+        return nudge(MISSING, format!("You are not done. {}", remaining::told(left)));
+    }
+    // Where the request names what proves it, that has been done by now.
+    if remaining.is_none() && seen.writes > 0 && seen.checks_since_write == 0 && given(state, "check") == 0 {
+        return nudge(
+            "check",
             "You changed files and did not look at them again. Check the result now: read what you changed or run \
-             the command that proves it. Then finish."
-                .to_owned(),
-        ));
+             the command that proves it. Then finish.",
+        );
     }
     None
-}
-
-/// Parts of the request that can be seen not to have been done: a command it quotes, a file it says to
-/// write. Wrong now and then, and harmless then: the model is told at most a few times.
-fn missing_parts(state: &State) -> Vec<String> {
-    let Some(accepted) = &state.accepted else { return Vec::new() };
-    let request = accepted.inbound.text.as_str();
-    let mut missing = Vec::new();
-    for quoted in request.split('`').skip(1).step_by(2) {
-        let words: Vec<&str> = quoted.split_whitespace().take(2).collect();
-        let begins = words.join(" ");
-        if words.len() == 2 && !state.seen.commands.iter().any(|command| command.contains(&begins)) {
-            missing.push(format!("you have not run `{}`", one_line(quoted, 100)));
-        }
-    }
-    let words: Vec<&str> = request.split_whitespace().collect();
-    for pair in words.windows(2) {
-        let name = pair[1].trim_matches(|c: char| !c.is_alphanumeric() && c != '/');
-        let is_target = matches!(pair[0].to_lowercase().as_str(), "to" | "into" | "write" | "create");
-        let stem_and_extension = name.rsplit_once('.').filter(|(stem, extension)| {
-            !stem.is_empty() && (1..=5).contains(&extension.len()) && extension.chars().all(char::is_alphanumeric)
-        });
-        if is_target && stem_and_extension.is_some() && !state.seen.written.iter().any(|path| path.ends_with(name)) {
-            missing.push(format!("the task says to write {} and you have not", one_line(name, 100)));
-        }
-    }
-    missing.dedup();
-    missing
 }

@@ -13,7 +13,10 @@ use homarus_contract::{
     machine::PromptMessage,
     message::{Block, Message, StopReason, ToolCall},
     model::{ModelErrorClass, ModelRef},
+    sandbox::Exit,
 };
+
+use crate::{nudge, remaining};
 
 #[derive(Debug, Clone, Default)]
 pub struct State {
@@ -41,6 +44,8 @@ pub struct State {
 pub struct Seen {
     /// Paths that were read, searched or listed.
     pub looks: u32,
+    /// Calls that changed something in their layer.
+    pub changes: u32,
     /// Calls whose changes were merged.
     pub writes: u32,
     /// Calls other than reads that ran to their end.
@@ -49,18 +54,30 @@ pub struct Seen {
     pub checks_since_write: u32,
     pub denials: u32,
     pub denials_in_a_row: u32,
-    /// The latest call and how often it was made in a row.
-    pub repeated: Option<(String, String, u32)>,
+    /// How often each call was made since the workspace last changed: its tool and arguments.
+    pub made: BTreeMap<(String, String), u32>,
     /// Files that were written or edited.
     pub written: BTreeSet<String>,
-    /// Command lines that were run or denied.
-    pub commands: Vec<String>,
-    /// The latest command, if it failed.
-    pub failed_command: Option<String>,
+    /// Command lines that were run or denied, in order.
+    pub commands: Vec<Command>,
+    /// Files whose latest change did not succeed.
+    pub unchanged: BTreeSet<String>,
+    /// What was last said to be left of the request.
+    pub reminded: Option<Vec<String>>,
     /// Answers in a row without a tool call.
     pub answers_in_a_row: u32,
     /// The latest text of the model, which is the result if the run ends.
     pub last_text: String,
+}
+
+/// A command line the agent ran or wanted to run.
+#[derive(Debug, Clone)]
+pub struct Command {
+    pub line: String,
+    /// It ran and did not succeed.
+    pub failed: bool,
+    /// [`Seen::changes`] when it had run.
+    pub changes: u32,
 }
 
 /// One answer of the model and what follows from it.
@@ -189,7 +206,8 @@ impl State {
             }),
             Event::Denied { call, reason } => self.with_call(call, |call, seen| {
                 call.denied = Some(reason.clone());
-                seen.commands.extend(Arguments::of(&call.tool_call).command);
+                let line = Arguments::of(&call.tool_call).command;
+                seen.commands.extend(line.map(|line| Command { line, failed: false, changes: seen.changes }));
                 seen.denials += 1;
                 seen.denials_in_a_row += 1;
             }),
@@ -218,6 +236,7 @@ impl State {
                     call.settled = Some(Settled::Merged);
                     seen.writes += 1;
                     seen.checks_since_write = 0;
+                    seen.made.clear();
                 });
                 self.unsettled.retain(|open| open.tool_call.call != *call);
             }
@@ -243,8 +262,10 @@ impl State {
             Event::Nudged { reason, text } => {
                 self.flush_step();
                 *self.nudges.entry(reason.clone()).or_default() += 1;
-                if reason == crate::nudge::NOT_APPLIED {
-                    self.not_applied.clear();
+                match reason.as_str() {
+                    nudge::NOT_APPLIED => self.not_applied.clear(),
+                    nudge::REMAINING | nudge::MISSING | nudge::REPEAT => self.seen.reminded = remaining::parts(self),
+                    _ => {}
                 }
                 self.messages.push(PromptMessage::Ready(Arc::new(Message::User { text: text.clone() })));
             }
@@ -284,7 +305,7 @@ impl State {
         match block {
             Block::Text { text } => self.seen.last_text = text.clone(),
             Block::ToolCall(tool_call) => {
-                self.seen.repeat(tool_call);
+                *self.seen.made.entry((tool_call.name.clone(), tool_call.arguments.clone())).or_default() += 1;
                 self.step.calls.push(Call::new(tool_call.clone()));
             }
         }
@@ -314,6 +335,7 @@ impl State {
                 }
                 seen.checks_since_write += 1;
             }
+            seen.changes += u32::from(!result.diff.is_empty());
             seen.done(&call.tool_call, result);
             call.result = Some(result.clone());
         });
@@ -356,24 +378,38 @@ impl Seen {
     fn done(&mut self, tool_call: &ToolCall, result: &ActResult) {
         let Arguments { path, command } = Arguments::of(tool_call);
         if let Some(command) = command.filter(|_| tool_call.name == "shell.execute") {
-            let failed = result.is_error || result.exit.is_some_and(|exit| !exit.is_success());
-            self.failed_command = failed.then(|| command.clone());
-            self.commands.push(command);
+            let failed = result.is_error
+                || result.exit.as_ref().is_some_and(|exit| !exit.is_success() && !is_a_no(&command, exit));
+            self.commands.push(Command { line: command, failed, changes: self.changes });
         }
         // Also a file with exactly this content already is as it was wished to be.
-        if matches!(tool_call.name.as_str(), "file.write" | "file.edit") && !result.is_error {
-            self.written.extend(path);
+        if let Some(path) = path.filter(|_| matches!(tool_call.name.as_str(), "file.write" | "file.edit")) {
+            if result.is_error {
+                self.unchanged.insert(path);
+            } else {
+                self.unchanged.remove(&path);
+                self.written.insert(path);
+            }
         }
     }
 
-    fn repeat(&mut self, tool_call: &ToolCall) {
-        self.repeated = match self.repeated.take() {
-            Some((name, arguments, count)) if name == tool_call.name && arguments == tool_call.arguments => {
-                Some((name, arguments, count + 1))
-            }
-            _ => Some((tool_call.name.clone(), tool_call.arguments.clone(), 1)),
-        };
+    /// The latest command, if it failed.
+    pub fn failed_command(&self) -> Option<&str> {
+        self.commands.last().filter(|command| command.failed).map(|command| command.line.as_str())
     }
+
+    /// How often a call was made since the workspace last changed.
+    pub fn times_made(&self, tool_call: &ToolCall) -> u32 {
+        let call = (tool_call.name.clone(), tool_call.arguments.clone());
+        self.made.get(&call).copied().unwrap_or(0)
+    }
+}
+
+/// Whether a command that did not succeed only said no: nothing found, or a difference.
+fn is_a_no(command: &str, exit: &Exit) -> bool {
+    const SAY_NO_BY_1: [&str; 6] = ["grep", "rg", "diff", "cmp", "test", "pgrep"];
+    let program = command.split_whitespace().next().unwrap_or_default();
+    matches!(exit, Exit::Code { code: 1 }) && SAY_NO_BY_1.contains(&program)
 }
 
 /// A closed step as messages: the answer, then the outcome of each of its calls.

@@ -295,7 +295,6 @@ fn stack(own: &str, base: &str) -> Result<String, toml::de::Error> {
 /// What the workspace looks like, for the first message: names and sizes, and the small text files the
 /// rules let the agent read without asking.
 pub fn orientation(workspace: &Path, profile: &Profile) -> String {
-    let name = workspace.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
     let listing = homarus_tools::listing(workspace);
     let policy = homarus_policy::Policy::parse("rules", &profile.rules);
     let grants = homarus_policy::Grants::parse(&profile.grants);
@@ -306,7 +305,7 @@ pub fn orientation(workspace: &Path, profile: &Profile) -> String {
         grants.covering(&resource).is_some()
             && policy.evaluate(std::slice::from_ref(&resource)).effect == homarus_policy::Effect::Allow
     });
-    homarus_agent::prompt::orientation(&name, &listing, &files)
+    homarus_agent::prompt::orientation(&listing, &files)
 }
 
 pub fn probe() -> Result<ProbeResponse, CliError> {

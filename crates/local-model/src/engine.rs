@@ -20,13 +20,18 @@ use crate::{
     grammar,
     output::{AnswerReader, Found},
     render::{self, CALL_OPEN, Piece, TEMPLATE_MARK},
-    repeat,
+    repeat::{self, Earlier},
 };
 
 /// Prompt tokens computed between two looks at whether the request was cancelled.
 const PROMPT_CHUNK_TOKENS: usize = 256;
 /// Room an answer needs at least; a prompt that leaves less does not fit.
 const ANSWER_TOKENS_MIN: usize = 64;
+
+/// How many of the likeliest tokens a choice is made from.
+const CANDIDATES: usize = 8;
+/// Taken from a token that would go on with a loop: enough to never choose it while there is another.
+const LOOP_PENALTY: f32 = 1_000.0;
 
 /// Tokens a model may think before its first call.
 const THOUGHT_TOKENS_MAX: usize = 320;
@@ -156,7 +161,10 @@ impl<'w> Engine<'w> {
         found: &mut dyn FnMut(Found),
     ) -> Result<Answer, Failure> {
         let prompt = self.weights.tokens(&render::prompt(request.system, request.tools, request.messages));
-        let room = (self.context_tokens as usize).saturating_sub(prompt.len());
+        let thinks = !request.tools.is_empty() && render::thinks(request.messages);
+        // What the model is told between its thought and its call needs room too.
+        let told = if thinks { self.weights.tokens(&render::after_thought(request.tools)) } else { Vec::new() };
+        let room = (self.context_tokens as usize).saturating_sub(prompt.len() + told.len());
         if room < ANSWER_TOKENS_MIN {
             return Err(overflow(prompt.len(), self.context_tokens));
         }
@@ -180,34 +188,36 @@ impl<'w> Engine<'w> {
         answer.stop = match matcher {
             None => writing.text(limit)?,
             Some(matcher) => {
-                // After a person spoke the model thinks before it acts; after a result it acts.
-                let thinks = matches!(request.messages.last(), Some(Message::User { .. }));
-                writing.thought_and_call(thinks, matcher)?
+                if thinks {
+                    writing.think(&told)?;
+                }
+                writing.call(matcher, &Earlier::of(request.messages))?
             }
         };
         answer.output_tokens = writing.made.len() as u64;
         Ok(answer)
     }
 
-    /// The likeliest token the grammar allows, other than `banned`.
-    fn best_token(&self, matcher: Option<&mut Matcher>, banned: Option<LlamaToken>) -> Result<LlamaToken, Failure> {
+    /// The likeliest token the grammar allows, after `penalty` was taken from the logits of the first few.
+    fn best_token(
+        &self,
+        matcher: Option<&mut Matcher>,
+        penalty: &dyn Fn(LlamaToken) -> f32,
+    ) -> Result<LlamaToken, Failure> {
         let mask = matcher.map(Matcher::compute_mask_or_eos).transpose().map_err(grammar_failure)?;
         let allowed = |token: LlamaToken| mask.as_ref().is_none_or(|mask| mask.is_allowed(token.0.cast_unsigned()));
-        let mut best: Option<(LlamaToken, f32)> = None;
-        let mut fallback = None;
+        let mut best: Vec<(LlamaToken, f32)> = Vec::with_capacity(CANDIDATES + 1);
         for (token, logit) in (0i32..).map(LlamaToken::new).zip(self.context.get_logits_ith(-1).iter().copied()) {
-            if best.is_some_and(|(_, top)| logit <= top) || !allowed(token) {
-                continue;
-            }
-            if banned == Some(token) {
-                fallback = banned;
-            } else {
-                best = Some((token, logit));
+            let is_among_them = best.len() < CANDIDATES || best.last().is_some_and(|(_, least)| logit > *least);
+            if is_among_them && allowed(token) {
+                let at = best.partition_point(|(_, better)| *better >= logit);
+                best.insert(at, (token, logit));
+                best.truncate(CANDIDATES);
             }
         }
-        best.map(|(token, _)| token).or(fallback).ok_or_else(|| Failure {
-            class: ModelErrorClass::Protocol,
-            message: "the grammar leaves no token to choose".to_owned(),
+        let after = |(token, logit): &(LlamaToken, f32)| logit - penalty(*token);
+        best.iter().max_by(|one, other| after(one).total_cmp(&after(other))).map(|(token, _)| *token).ok_or_else(|| {
+            Failure { class: ModelErrorClass::Protocol, message: "the grammar leaves no token to choose".to_owned() }
         })
     }
 
@@ -285,7 +295,7 @@ impl Writing<'_, '_> {
             if let Some(stop) = self.bound(tokens_max) {
                 break stop;
             }
-            let token = self.engine.best_token(None, repeat::next_of_loop(&self.made))?;
+            let token = self.engine.best_token(None, &loop_penalty(&self.made))?;
             if self.engine.ends_turn(token) {
                 break StopReason::EndTurn;
             }
@@ -298,21 +308,21 @@ impl Writing<'_, '_> {
         Ok(stop)
     }
 
-    fn thought_and_call(&mut self, thinks: bool, mut matcher: Matcher) -> Result<StopReason, Failure> {
-        if thinks {
-            self.think()?;
-        }
-        let open = if self.made.is_empty() { CALL_OPEN.to_owned() } else { format!("\n{CALL_OPEN}") };
-        let mark = self.engine.weights.tokens(&[Piece::Text(open)]);
+    fn call(&mut self, mut matcher: Matcher, earlier: &Earlier) -> Result<StopReason, Failure> {
+        let mark = self.engine.weights.tokens(&[Piece::Text(CALL_OPEN.to_owned())]);
         mark.iter().for_each(|token| self.take(*token));
         self.engine.decode(&mark)?;
         let call_begin = self.made.len();
+        let mut call: Vec<u8> = Vec::new();
         loop {
             if let Some(stop) = self.bound(self.limit) {
                 return Ok(stop);
             }
-            let token = self.engine.best_token(Some(&mut matcher), repeat::next_of_loop(&self.made[call_begin..]))?;
+            let in_loop = loop_penalty(&self.made[call_begin..]);
+            let penalty = |token| in_loop(token) + earlier.penalty(&call, &self.engine.bytes(token));
+            let token = self.engine.best_token(Some(&mut matcher), &penalty)?;
             matcher.consume_token(token.0.cast_unsigned()).map_err(grammar_failure)?;
+            call.extend_from_slice(&self.engine.bytes(token));
             self.take(token);
             if let Some(stop) = self.reader.ended() {
                 return Ok(stop);
@@ -324,11 +334,12 @@ impl Writing<'_, '_> {
         }
     }
 
-    /// Text before a call: until the model ends it, begins the call itself, or goes round in circles.
-    fn think(&mut self) -> Result<(), Failure> {
+    /// Text before the first call: until the model ends it, begins the call itself, or goes round in
+    /// circles. Then the model is told of its tools.
+    fn think(&mut self, told: &[LlamaToken]) -> Result<(), Failure> {
         let mut thought: Vec<u8> = Vec::new();
         while self.bound(THOUGHT_TOKENS_MAX.min(self.limit)).is_none() && repeat::next_of_loop(&self.made).is_none() {
-            let token = self.engine.best_token(None, None)?;
+            let token = self.engine.best_token(None, &|_| 0.0)?;
             let bytes = self.engine.bytes(token);
             thought.extend_from_slice(&bytes);
             if self.engine.ends_turn(token) || THOUGHT_ENDS.iter().any(|end| contains(&thought, end)) {
@@ -337,7 +348,7 @@ impl Writing<'_, '_> {
             self.take(token);
             self.engine.decode(&[token])?;
         }
-        Ok(())
+        told.chunks(PROMPT_CHUNK_TOKENS).try_for_each(|chunk| self.engine.decode(chunk))
     }
 
     fn take(&mut self, token: LlamaToken) {
@@ -353,6 +364,11 @@ impl Writing<'_, '_> {
         }
         (self.made.len() >= tokens_max).then_some(StopReason::MaxTokens)
     }
+}
+
+fn loop_penalty(made: &[LlamaToken]) -> impl Fn(LlamaToken) -> f32 + use<> {
+    let next = repeat::next_of_loop(made);
+    move |token| if next == Some(token) { LOOP_PENALTY } else { 0.0 }
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

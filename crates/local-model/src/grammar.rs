@@ -12,6 +12,8 @@ use crate::render::{ANSWER, ANSWER_SCHEMA, call_head, json_string};
 
 /// Bound on a string that its schema leaves open.
 const STRING_CHARS_MAX: u64 = 6_000;
+/// Bound on a number that its schema leaves open: one without a bound may have digits without end.
+const INTEGER_MAX: u64 = 1_000_000_000_000;
 /// Bound on a list that its schema leaves open.
 const LIST_ITEMS_MAX: u64 = 100;
 /// A schema deeper than this is refused.
@@ -66,6 +68,7 @@ fn bound(schema: &mut Value, depth: usize) -> Result<(), ()> {
                 Some("string") => {
                     default_to(object, "maxLength", STRING_CHARS_MAX, &["enum", "const", "pattern", "format"])
                 }
+                Some("integer") => default_to(object, "maximum", INTEGER_MAX, &["enum", "const"]),
                 Some("array") => default_to(object, "maxItems", LIST_ITEMS_MAX, &[]),
                 Some("object") if object.contains_key("properties") => {
                     object.entry("additionalProperties").or_insert(Value::Bool(false));
@@ -137,9 +140,10 @@ mod tests {
     #[test]
     fn open_strings_and_lists_are_bounded() {
         let mut schema = json!({"type": "object", "properties": {
-            "a": {"type": "string"}, "b": {"type": "string", "enum": ["x"]}, "c": {"type": "array", "items": {"type": "string", "maxLength": 2}}}});
+            "a": {"type": "string"}, "n": {"type": "integer"}, "b": {"type": "string", "enum": ["x"]}, "c": {"type": "array", "items": {"type": "string", "maxLength": 2}}}});
         bound(&mut schema, SCHEMA_DEPTH_MAX).expect("not deep");
         assert_eq!(schema["properties"]["a"]["maxLength"], STRING_CHARS_MAX);
+        assert_eq!(schema["properties"]["n"]["maximum"], INTEGER_MAX);
         assert_eq!(schema["properties"]["b"].get("maxLength"), None);
         assert_eq!(schema["properties"]["c"]["maxItems"], LIST_ITEMS_MAX);
         assert_eq!(schema["properties"]["c"]["items"]["maxLength"], 2);

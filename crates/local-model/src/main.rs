@@ -8,6 +8,7 @@
 mod engine;
 mod grammar;
 mod output;
+mod plain;
 mod render;
 mod repeat;
 mod serve;

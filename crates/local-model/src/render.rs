@@ -22,6 +22,11 @@ pub const ANSWER_SCHEMA: &str = r#"{"type":"object","properties":{"text":{"type"
 const ANSWER_DESCRIPTION: &str =
     "End the work with an answer to the user, in one or two sentences. Only when every part of the task is done.";
 
+/// What ends the first message of a task with tools.
+const THINK: &str = "Before you act, think. Answer in at most six short lines: what the files show, which file has to \
+                     be changed (old line, new line) or written, which files must stay as they are, and the steps in \
+                     order.";
+
 /// A part of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -33,14 +38,31 @@ pub enum Piece {
 /// The whole prompt, up to and with the start of the assistant's turn.
 ///
 /// The same messages always give the same pieces, and one more message only adds to the end, so the
-/// cache of the turn before stays valid.
+/// cache of the turn before stays valid. The tools come after the first thought (the text before the
+/// first call): a small model that has not seen them yet thinks better about the task.
 pub fn prompt(system: &str, tools: &[ToolDefinition], messages: &[Message]) -> Vec<Piece> {
     let mut out = Pieces::default();
-    out.turn("system", &system_text(system, tools));
+    out.turn("system", system);
+    let mut tools_told = tools.is_empty();
+    let mut asked_to_think = tools.is_empty();
     let mut messages = messages.iter().peekable();
     while let Some(message) = messages.next() {
         match message {
+            Message::User { text } if !asked_to_think => {
+                out.turn("user", &format!("{text}\n\n{THINK}"));
+                asked_to_think = true;
+            }
             Message::User { text } => out.turn("user", text),
+            Message::Assistant { blocks } if !tools_told => {
+                let begin = blocks.iter().position(|block| matches!(block, Block::ToolCall(_))).unwrap_or(0);
+                let (thought, rest) = blocks.split_at(begin);
+                if !thought.is_empty() {
+                    out.turn("assistant", &assistant_text(thought, false));
+                }
+                out.turn("user", &tools_text(tools));
+                out.turn("assistant", &assistant_text(rest, true));
+                tools_told = true;
+            }
             Message::Assistant { blocks } => out.turn("assistant", &assistant_text(blocks, !tools.is_empty())),
             Message::ToolResult { text, is_error, .. } => {
                 let mut body = tool_response(text, *is_error);
@@ -50,12 +72,32 @@ pub fn prompt(system: &str, tools: &[ToolDefinition], messages: &[Message]) -> V
                     body.push('\n');
                     body.push_str(&tool_response(text, *is_error));
                 }
+                // A word of the runtime that follows at once belongs to the same turn.
+                while let Some(Message::User { text }) = messages.next_if(|next| matches!(next, Message::User { .. })) {
+                    body.push('\n');
+                    body.push_str(text);
+                }
                 out.turn("user", &body);
             }
         }
     }
-    out.0.push(Piece::TurnStart);
-    out.text("assistant\n");
+    out.start();
+    out.0
+}
+
+/// Whether the model thinks before it acts: at the very beginning, when it has not answered yet.
+/// Later thoughts of a small model repeat the first one word by word.
+pub fn thinks(messages: &[Message]) -> bool {
+    messages.iter().all(|message| matches!(message, Message::User { .. }))
+}
+
+/// What goes between the first thought and the first call.
+pub fn after_thought(tools: &[ToolDefinition]) -> Vec<Piece> {
+    let mut out = Pieces::default();
+    out.0.push(Piece::TurnEnd);
+    out.text("\n");
+    out.turn("user", &tools_text(tools));
+    out.start();
     out.0
 }
 
@@ -80,17 +122,19 @@ impl Pieces {
         self.text("\n");
     }
 
+    fn start(&mut self) {
+        self.0.push(Piece::TurnStart);
+        self.text("assistant\n");
+    }
+
     fn text(&mut self, text: &str) {
         self.0.push(Piece::Text(text.to_owned()));
     }
 }
 
-fn system_text(system: &str, tools: &[ToolDefinition]) -> String {
-    if tools.is_empty() {
-        return system.to_owned();
-    }
-    let mut text = format!(
-        "{system}\n\n# Tools\n\nYou work by calling functions. Their signatures are within <tools></tools> XML tags:\n<tools>"
+fn tools_text(tools: &[ToolDefinition]) -> String {
+    let mut text = String::from(
+        "Now do it, one step at a time, by calling functions. Their signatures are within <tools></tools> XML tags:\n<tools>",
     );
     let shown = |name: &str, description: &str, schema: &str| {
         format!(
@@ -122,6 +166,23 @@ fn assistant_text(blocks: &[Block], has_tools: bool) -> String {
         })
         .collect();
     parts.join("\n")
+}
+
+/// The calls of a message as the model wrote them, an answer among them, without their marks.
+pub fn calls(message: &Message) -> Vec<String> {
+    let Message::Assistant { blocks } = message else { return Vec::new() };
+    let has_call = blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
+    let text = |name: &str, arguments: &str| format!("{}{arguments}}}", call_head(name));
+    blocks
+        .iter()
+        .filter_map(|block| match block {
+            Block::ToolCall(ToolCall { name, arguments, .. }) => Some(text(name, arguments)),
+            Block::Text { text: said } if !has_call => {
+                Some(text(ANSWER, &format!("{{\"text\": {}}}", json_string(said))))
+            }
+            Block::Text { .. } => None,
+        })
+        .collect()
 }
 
 fn call_text(name: &str, arguments: &str) -> String {
@@ -204,19 +265,20 @@ mod tests {
             result("r"),
         ];
         let whole = prompt("s", &[tool()], &messages);
-        for count in 0..messages.len() {
+        assert!(whole.contains(&Piece::Text("assistant\nI look.".into())), "the thought has a turn of its own");
+        for count in [0, 1, 2] {
             let mut part = prompt("s", &[tool()], &messages[..count]);
             part.truncate(part.len() - 2);
             assert!(whole.starts_with(&part));
         }
         assert!(whole.contains(&Piece::Text(
-            "assistant\nI look.\n<tool_call>\n{\"name\": \"file.read\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>".into()
+            "assistant\n<tool_call>\n{\"name\": \"file.read\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>".into()
         )));
     }
 
     #[test]
     fn a_tool_is_shown_as_json() {
-        let Piece::Text(text) = &prompt("s", &[tool()], &[])[1] else { panic!() };
+        let Piece::Text(text) = &after_thought(&[tool()])[3] else { panic!() };
         assert!(text.contains("\n{\"name\": \"file.read\", \"description\": \"Reads \\\"a\\\" file\", \"parameters\": {\"type\":\"object\"}}\n"));
     }
 }

@@ -16,6 +16,7 @@ use homarus_contract::{
 use crate::{
     engine::{Engine, Request},
     output::Found,
+    plain,
 };
 
 /// A longer request line is refused; a prompt of this size fits no context.
@@ -122,7 +123,8 @@ fn parse(line: &[u8]) -> Option<Incoming> {
 fn answer<W: Write>(engine: &mut Engine<'_>, request: &WorkerRequest, cancels: &Cancels, replies: &mut Replies<W>) {
     let WorkerRequest::Generate { id, system, tools, messages, output_tokens_max } = request else { return };
     let id = *id;
-    let parsed = Request { system, tools, messages, output_tokens_max: *output_tokens_max };
+    let tools: Vec<_> = tools.iter().map(plain::tool).collect();
+    let parsed = Request { system, tools: &tools, messages, output_tokens_max: *output_tokens_max };
     let result = engine.answer(&parsed, &|| cancels.contains(id), &mut |found| replies.send(&reply(id, found)));
     replies.send(&match result {
         Ok(answer) => WorkerReply::Done {

@@ -21,6 +21,9 @@ const EXAMPLE: &str = r#"{"path": "app.conf", "old": "port = 80", "new": "port =
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// A file up to this size is shown whole when the text to replace is not in it.
 const SHOWN_BYTES_MAX: usize = 2_000;
+const CHANGED_LINES_SHOWN_MAX: usize = 20;
+/// How much is looked through for the text to replace when it is not where it should be.
+const ELSEWHERE_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -94,12 +97,50 @@ pub fn edit(root: &Path, arguments: &Arguments) -> Result<String, String> {
         return Err(format!("{name} is not a text file that can be edited."));
     }
     let old = fs::read_to_string(&path).map_err(|error| format!("{name} cannot be read as text: {error}"))?;
-    let new = replaced(&old, arguments).map_err(|reason| {
-        let shown = if old.len() <= SHOWN_BYTES_MAX { format!(" It holds:\n{old}") } else { String::new() };
-        format!("{name}: {reason} Nothing was changed.{shown}")
+    let replaced = replaced(&old, arguments);
+    let is_there = !arguments.new.trim().is_empty() && old.lines().any(|line| line.trim() == arguments.new.trim());
+    if replaced.is_err() && is_there && !old.contains(&arguments.old) {
+        return Ok(format!("{name} has the new text already. Nothing was changed.\n"));
+    }
+    let new = replaced.map_err(|reason| {
+        let hint = elsewhere(&workspace, &relative, &arguments.old);
+        let shown = if old.len() <= SHOWN_BYTES_MAX { format!("\n{name} holds:\n{old}") } else { String::new() };
+        format!("{name}: {reason} Nothing was changed. {hint}{shown}")
     })?;
     fs::write(&path, &new).map_err(|error| format!("{name} cannot be written: {error}"))?;
-    Ok(format!("{name} was changed:\n{}", file_write::diff(&name, &old, &new)))
+    Ok(format!("{name} was changed. {}", changed_lines(&old, &new)))
+}
+
+/// What the changed lines are now: shorter than a diff, and nothing a model could take for a file.
+fn changed_lines(old: &str, new: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let before = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let rest = old.len().min(new.len()) - before;
+    let after = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(old, new)| old == new).count();
+    let changed = &new[before..new.len() - after];
+    match changed {
+        [] => format!("{} lines were removed after line {before}.\n", old.len() - before - after),
+        [line] => format!("Line {} is now: {line}\n", before + 1),
+        [..] if changed.len() <= CHANGED_LINES_SHOWN_MAX => {
+            format!("Lines {} to {} are now:\n{}\n", before + 1, before + changed.len(), changed.join("\n"))
+        }
+        [..] => format!("Lines {} to {} are new.\n", before + 1, before + changed.len()),
+    }
+}
+
+/// Names files near by that do hold the text to replace.
+fn elsewhere(workspace: &Path, relative: &Path, text: &str) -> String {
+    let named: Vec<String> = crate::small_files(workspace, ELSEWHERE_BYTES_MAX, |_| true)
+        .into_iter()
+        .filter(|(name, content)| Path::new(name) != relative && !text.trim().is_empty() && content.contains(text))
+        .map(|(name, _)| name)
+        .take(3)
+        .collect();
+    if named.is_empty() {
+        "Copy the text to replace exactly from the file.".to_owned()
+    } else {
+        format!("That text is in {}: perhaps you mean that file.", named.join(" and "))
+    }
 }
 
 /// The file's new text. The old piece must stand there once, so that no other place is changed.
@@ -119,16 +160,68 @@ fn replaced(text: &str, arguments: &Arguments) -> Result<String, String> {
     }
     match text.matches(old).count() {
         1 => Ok(text.replacen(old, new, 1)),
-        0 => Err("the text to replace is not there. Copy it exactly from the file.".to_owned()),
+        0 => by_words(text, old, new).ok_or_else(|| "the text to replace is not there.".to_owned()),
         many => {
             Err(format!("the text to replace stands there {many} times. Give a longer piece, such as the whole line."))
         }
     }
 }
 
+/// The change by its words alone, when quotes, commas or spaces of the old piece are not as in the file:
+/// its words must follow each other in one place only, and the new piece must have as many.
+fn by_words(text: &str, old: &str, new: &str) -> Option<String> {
+    let (have, old, new) = (words(text), words(old), words(new));
+    if old.len() < 2 || old.len() != new.len() {
+        return None;
+    }
+    let mut places = have
+        .windows(old.len())
+        .enumerate()
+        .filter(|(_, place)| place.iter().map(|(_, word)| *word).eq(old.iter().map(|(_, word)| *word)));
+    let (first, _) = places.next().filter(|_| places.next().is_none())?;
+    let mut result = String::with_capacity(text.len());
+    let mut copied = 0;
+    for ((start, word), (_, wanted)) in have[first..].iter().zip(&new) {
+        result.push_str(&text[copied..*start]);
+        result.push_str(wanted);
+        copied = start + word.len();
+    }
+    result.push_str(&text[copied..]);
+    (result != text).then_some(result)
+}
+
+/// Runs of letters, digits and what names are made of, with where they begin.
+fn words(text: &str) -> Vec<(usize, &str)> {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    let mut words = Vec::new();
+    let mut start = None;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        match (start, is_word(c)) {
+            (None, true) => start = Some(at),
+            (Some(from), false) => {
+                words.push((from, &text[from..at]));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_that_differs_in_quotes_only_is_found_by_its_words() {
+        let text = "{\n  \"new_search\": false,\n  \"new_checkout\": false\n}\n";
+        let changed = by_words(text, "new_checkout: false", "new_checkout: true").unwrap();
+        assert_eq!(changed, "{\n  \"new_search\": false,\n  \"new_checkout\": true\n}\n");
+        assert_eq!(by_words(text, "old_checkout: false", "old_checkout: true"), None, "not there");
+        assert_eq!(by_words("a: 1\na: 1\n", "a = 1", "a = 2"), None, "two places");
+        assert_eq!(by_words("a: 1\n", "a = 1", "a = 1 2"), None, "another number of words");
+        assert_eq!(by_words("a: 1\n", "1", "2"), None, "one word is too little to go by");
+    }
 
     fn edited(root: &Path, old: &str, new: &str) -> Result<String, String> {
         edit(root, &Arguments { path: "a.conf".to_owned(), old: old.to_owned(), new: new.to_owned() })
@@ -139,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.conf");
         fs::write(&path, "port = 80\nport = 8080\nname = x\n").unwrap();
-        assert!(edited(folder.path(), "port = 80", "port = 81").unwrap().contains("+port = 81"));
+        assert!(edited(folder.path(), "port = 80", "port = 81").unwrap().contains("Line 1 is now: port = 81\n"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "port = 81\nport = 8080\nname = x\n");
         assert!(edited(folder.path(), "name", "title").is_ok());
         assert_eq!(fs::read_to_string(&path).unwrap(), "port = 81\nport = 8080\ntitle = x\n");
@@ -149,10 +242,11 @@ mod tests {
     fn what_does_not_fit_is_refused_and_the_file_shown() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.conf"), "a = 1\na = 1\n").unwrap();
-        assert!(edited(folder.path(), "b = 1", "c").unwrap_err().contains("It holds:\na = 1"));
+        assert!(edited(folder.path(), "b = 1", "c").unwrap_err().contains("a.conf holds:\na = 1"));
         assert!(edited(folder.path(), "a = 1", "c").unwrap_err().contains("2 times"));
         assert!(edited(folder.path(), "a = 1", "a = 1").unwrap_err().contains("same text"));
         assert!(edited(folder.path(), "", "x").unwrap_err().contains("empty"));
+        assert!(edited(folder.path(), "b = 1", "a = 1").unwrap().contains("already"), "done is not an error");
         assert_eq!(fs::read_to_string(folder.path().join("a.conf")).unwrap(), "a = 1\na = 1\n");
     }
 }

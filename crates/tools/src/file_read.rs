@@ -21,6 +21,8 @@ const EXAMPLE: &str = r#"{"path": "notes.txt"}"#;
 const SHOWN_BYTES_MAX: usize = 48 * 1024;
 /// Files beyond this are read only in part.
 const READ_BYTES_MAX: u64 = 64 << 20;
+/// A file up to this size is shown whole, whatever part is asked for: one line of it alone misleads.
+const SHOWN_WHOLE_BYTES_MAX: u64 = 4 * 1024;
 const SNIFF_BYTES: usize = 8 * 1024;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -107,11 +109,12 @@ fn part(name: &str, text: &str, arguments: &Arguments, bytes: u64) -> String {
     if total == 0 {
         return format!("{name} is empty.\n");
     }
-    let from = arguments.from_line.unwrap_or(1).max(1);
+    let whole = bytes <= SHOWN_WHOLE_BYTES_MAX;
+    let from = arguments.from_line.filter(|_| !whole).unwrap_or(1).max(1);
     if from > total {
         return format!("{name} has only {total} lines.\n");
     }
-    let wanted = arguments.lines.unwrap_or(u64::MAX).max(1);
+    let wanted = arguments.lines.filter(|_| !whole).unwrap_or(u64::MAX).max(1);
     let mut body = String::new();
     let mut shown = 0u64;
     for line in text.lines().skip(from as usize - 1) {
@@ -143,6 +146,9 @@ pub fn missing(workspace: &Path, relative: &Path, error: &std::io::Error) -> Str
     if error.kind() != std::io::ErrorKind::NotFound && error.kind() != std::io::ErrorKind::NotADirectory {
         return format!("{name} cannot be read: {error}");
     }
+    if name.contains(", ") {
+        return "Give one path at a time; a folder stands for all the files in it.".to_owned();
+    }
     match paths::like(workspace, relative).as_slice() {
         [] => format!("There is no file {name}. See what there is with file.list."),
         near => format!("There is no file {name}. Did you mean {}?", near.join(" or ")),
@@ -162,11 +168,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         std::fs::write(root.join("a.txt"), "one\ntwo\nthree").unwrap();
-        assert_eq!(read_of(root, r#"{"path":"a.txt"}"#).unwrap(), "a.txt (3 lines, 13 bytes):\none\ntwo\nthree\n");
-        let part = r#"{"file_path":"a.txt","from_line":"2","lines":1}"#;
-        assert_eq!(read_of(root, part).unwrap(), "a.txt (lines 2 to 2 of 3):\ntwo\n");
-        assert!(read_of(root, r#"{"path":"a.txt","from_line":9}"#).unwrap().contains("only 3 lines"));
+        let whole = "a.txt (3 lines, 13 bytes):\none\ntwo\nthree\n";
+        assert_eq!(read_of(root, r#"{"path":"a.txt"}"#).unwrap(), whole);
+        assert_eq!(read_of(root, r#"{"path":"a.txt","from_line":9}"#).unwrap(), whole, "a small file is shown whole");
+        std::fs::write(root.join("long.log"), "0123456789\n".repeat(1_000)).unwrap();
+        let part = r#"{"file_path":"long.log","from_line":"2","lines":1}"#;
+        assert_eq!(read_of(root, part).unwrap(), "long.log (lines 2 to 2 of 1000):\n0123456789\n");
+        assert!(read_of(root, r#"{"path":"long.log","from_line":1001}"#).unwrap().contains("only 1000 lines"));
         assert!(read_of(root, r#"{"path":"A.txt"}"#).unwrap_err().contains("Did you mean a.txt?"));
+        assert!(read_of(root, r#"{"path":"a.txt, long.log"}"#).unwrap_err().contains("one path at a time"));
         assert!(read_of(root, r#"{"path":"."}"#).unwrap_err().contains("file.list"));
         assert!(read_of(root, r#"{"path":"../x"}"#).unwrap_err().contains("outside"));
         assert!(read_of(root, "{}").unwrap_err().contains("for example"));

@@ -181,25 +181,31 @@ impl Found {
 
     fn told(&self, pattern: &str, place: &str) -> String {
         let total: u64 = self.counts.iter().map(|(_, count)| count).sum();
-        let mut text = if total == 0 {
-            format!("No line matches {pattern:?} in {place} ({} files searched).\n", self.files)
+        let mut text = String::new();
+        if total == 0 {
+            text.push_str(&format!("No line matches {pattern:?} in {place} ({} files searched).\n", self.files));
         } else {
-            format!("{total} matching lines in {} of {} files:\n", self.counts.len(), self.files)
-        };
-        for (name, count) in self.counts.iter().take(FILES_LISTED_MAX) {
-            text.push_str(&format!("  {count}  {name}\n"));
-        }
-        if self.counts.len() > FILES_LISTED_MAX {
-            text.push_str(&format!("  [... {} more files ...]\n", self.counts.len() - FILES_LISTED_MAX));
-        }
-        if !self.lines.is_empty() {
-            text.push_str("Lines:\n");
             text.push_str(&self.lines.join("\n"));
             text.push('\n');
         }
         if total > self.lines.len() as u64 {
             let more = total - self.lines.len() as u64;
-            text.push_str(&format!("[... {more} more lines; the counts above are complete ...]\n"));
+            text.push_str(&format!("[... {more} more lines; the counts below are complete ...]\n"));
+        }
+        // Last, because it is what is asked for most, and the end of a text is read best.
+        let mut counts = self.counts.clone();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        if !counts.is_empty() {
+            text.push_str("Matching lines per file, most first:\n");
+        }
+        for (name, count) in counts.iter().take(FILES_LISTED_MAX) {
+            text.push_str(&format!("  {name}: {count}\n"));
+        }
+        if counts.len() > FILES_LISTED_MAX {
+            text.push_str(&format!("  [... {} more files ...]\n", counts.len() - FILES_LISTED_MAX));
+        }
+        if counts.len() > 1 {
+            text.push_str(&format!("In all: {total} in {} of {} files.\n", counts.len(), self.files));
         }
         if !self.skipped.is_empty() {
             text.push_str(&format!("Left out: {}\n", self.skipped.join(", ")));
@@ -226,11 +232,13 @@ mod tests {
         std::fs::write(root.join("c.bin"), b"error\0").unwrap();
         let text = searched(root, "error", None).unwrap();
         assert!(
-            text.starts_with("101 matching lines in 2 of 3 files:\n  100  logs/a.log\n  1  logs/b.log\n"),
+            text.ends_with(
+                "Matching lines per file, most first:\n  logs/a.log: 100\n  logs/b.log: 1\nIn all: 101 in 2 of 3 files.\n"
+            ),
             "{text}"
         );
         assert!(text.contains("[... 41 more lines"), "{text}");
-        assert!(searched(root, "ERROR", Some("logs")).unwrap().starts_with("100 matching"));
+        assert!(searched(root, "ERROR", Some("logs")).unwrap().ends_with("\n  logs/a.log: 100\n"));
         assert!(searched(root, "error", Some("logs/b.log")).unwrap().contains("logs/b.log:2: error y"));
     }
 
@@ -238,7 +246,7 @@ mod tests {
     fn odd_patterns_and_places() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a"), "x[1\n").unwrap();
-        assert!(searched(folder.path(), "x[1", None).unwrap().starts_with("1 matching"), "not a regex: as it stands");
+        assert!(searched(folder.path(), "x[1", None).unwrap().contains("  a: 1\n"), "not a regex: as it stands");
         assert!(searched(folder.path(), "nope", None).unwrap().starts_with("No line matches"));
         assert!(searched(folder.path(), "", None).is_err());
         assert!(searched(folder.path(), "x", Some("b")).unwrap_err().contains("no file"));

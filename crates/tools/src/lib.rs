@@ -18,15 +18,16 @@ use std::{path::Path, sync::Arc};
 
 use homarus_contract::tool::Tool;
 
-/// All built-in tools, in the order they are offered.
+/// All built-in tools, in the order they are offered: a small model likes to take the first, and the listing
+/// is in its first message already.
 pub fn all() -> Vec<Arc<dyn Tool>> {
     vec![
-        Arc::new(file_list::FileList),
-        Arc::new(file_read::FileRead),
         Arc::new(file_search::FileSearch),
+        Arc::new(file_read::FileRead),
         Arc::new(file_edit::FileEdit),
         Arc::new(file_write::FileWrite),
         Arc::new(shell_execute::ShellExecute),
+        Arc::new(file_list::FileList),
     ]
 }
 
@@ -55,7 +56,7 @@ pub fn listing(folder: &Path) -> String {
 /// The small text files of a folder with their contents, as far as they fit `bytes_max`: the smallest
 /// first. Follows no link and passes over what may hold secrets or what `may_read` refuses.
 pub fn small_files(folder: &Path, bytes_max: usize, may_read: impl Fn(&Path) -> bool) -> Vec<(String, String)> {
-    const FILE_BYTES_MAX: u64 = 2_500;
+    const FILE_BYTES_MAX: u64 = 1_000;
     const LOOKED_AT_MAX: usize = 300;
     let walk = ignore::WalkBuilder::new(folder).follow_links(false).require_git(false).max_depth(Some(6)).build();
     let mut files: Vec<(u64, std::path::PathBuf)> = walk

@@ -55,7 +55,17 @@ impl<'a> Homarus<'a> {
 
     /// A command that sees nothing of the user's own keys and settings.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = sh::command(self.places, &self.program);
+        self.apart(sh::command(self.places, &self.program), args)
+    }
+
+    /// The same for one that takes long: told to end when we are ended, however that happens.
+    pub fn long_command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = sh::command(self.places, "setpriv");
+        command.args(["--pdeathsig", "TERM"]).arg(&self.program);
+        self.apart(command, args)
+    }
+
+    fn apart<S: AsRef<OsStr>>(&self, mut command: Command, args: impl IntoIterator<Item = S>) -> Command {
         for name in env::user_names() {
             command.env_remove(name);
         }

@@ -92,7 +92,7 @@ pub fn run(
 
 fn start(homarus: &Homarus, job: &Job, workspace: &Path, model: &str, aloud: bool) -> Result<Child, String> {
     let mut command: Command =
-        homarus.command(["run", "--model", model, "--approvals", "ask", "--approvals-from", "cli"]);
+        homarus.long_command(["run", "--model", model, "--approvals", "ask", "--approvals-from", "cli"]);
     command.arg("--workspace").arg(workspace);
     if let Some(rules) = &job.rules {
         let path = homarus.home().join("job-rules.toml");

@@ -1,0 +1,115 @@
+//! What a request names that can be seen not to be done yet: commands it quotes, files it says to write.
+//!
+//! Wrong now and then, and harmless then: the model is told at most a few times, and may say no.
+
+use homarus_contract::text::one_line;
+
+use crate::state::{Command, State};
+
+/// The parts as an instruction: the first is to be done next.
+pub fn told(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [only] => format!("Next: {only}."),
+        [first, rest @ ..] => format!("Next: {first}. After that: {}.", rest.join("; ")),
+    }
+}
+
+/// Words after which a request names a file that is to be made.
+const BEFORE_A_TARGET: [&str; 6] = ["to", "into", "as", "write", "create", "save"];
+const EXTENSION_CHARS_MAX: usize = 5;
+const SHOWN_CHARS_MAX: usize = 100;
+const SENTENCE_CHARS_MAX: usize = 300;
+
+/// One line for each part that is left, or `None` if the request names nothing that could be looked for.
+pub fn parts(state: &State) -> Option<Vec<String>> {
+    let request = state.accepted.as_ref()?.inbound.text.as_str();
+    let files = targets(request);
+    let commands = quoted_commands(request);
+    if files.is_empty() && commands.is_empty() {
+        return None;
+    }
+    let written = |name: &str| state.seen.written.iter().any(|path| path.ends_with(name));
+    let commands = commands.iter().filter_map(|command| Some((place(request, command), command_left(state, command)?)));
+    let files = files.iter().filter(|name| !written(name)).map(|name| {
+        let shown = one_line(name, SHOWN_CHARS_MAX);
+        let text = format!("write {shown} with file.write, as the task says: \"{}\"", sentence(request, name));
+        (place(request, name), text)
+    });
+    // In the order of the request.
+    let mut left: Vec<(usize, String)> = commands.chain(files).collect();
+    left.sort();
+    left.dedup();
+    Some(left.into_iter().map(|(_, text)| text).collect())
+}
+
+fn place(request: &str, part: &str) -> usize {
+    request.find(part).unwrap_or(request.len())
+}
+
+fn command_left(state: &State, quoted: &str) -> Option<String> {
+    let shown = one_line(quoted, SHOWN_CHARS_MAX);
+    let begins = beginning(quoted);
+    match state.seen.commands.iter().rev().find(|command| command.line.contains(&begins)) {
+        None => Some(format!("run `{shown}`")),
+        Some(Command { failed: true, changes, .. }) if *changes < state.seen.changes => {
+            Some(format!("run `{shown}` again: it failed, and files have changed since"))
+        }
+        Some(Command { failed: true, .. }) => Some(format!("correct what makes `{shown}` fail, and run it again")),
+        Some(_) => None,
+    }
+}
+
+/// Command lines the request puts between backquotes. One word may be a file or a setting.
+fn quoted_commands(request: &str) -> Vec<&str> {
+    request.split('`').skip(1).step_by(2).filter(|quoted| quoted.split_whitespace().nth(1).is_some()).collect()
+}
+
+/// The first two words of a command; the rest may be a placeholder.
+fn beginning(command: &str) -> String {
+    command.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn targets(request: &str) -> Vec<&str> {
+    let words: Vec<&str> = request.split_whitespace().collect();
+    words
+        .windows(2)
+        .filter(|pair| BEFORE_A_TARGET.contains(&pair[0].to_lowercase().as_str()))
+        .map(|pair| pair[1].trim_matches(|c: char| !c.is_alphanumeric() && c != '/'))
+        .filter(|name| {
+            name.rsplit_once('.').is_some_and(|(stem, extension)| {
+                !stem.is_empty()
+                    && (1..=EXTENSION_CHARS_MAX).contains(&extension.len())
+                    && extension.chars().all(char::is_alphanumeric)
+            })
+        })
+        .collect()
+}
+
+/// The sentence of the request that has `name` in it.
+fn sentence(request: &str, name: &str) -> String {
+    let at = request.find(name).unwrap_or(0);
+    let begin =
+        [". ", "? ", "! ", "\n\n"].iter().filter_map(|end| request[..at].rfind(end).map(|i| i + end.len())).max();
+    let rest = &request[begin.unwrap_or(0)..];
+    let after = at - begin.unwrap_or(0) + name.len();
+    let end = [". ", "? ", "! ", "\n\n"].iter().filter_map(|end| rest[after..].find(end).map(|i| after + i + 1)).min();
+    one_line(rest[..end.unwrap_or(rest.len())].trim(), SENTENCE_CHARS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_and_commands_are_found() {
+        let request =
+            "Run `sh check.sh`, set `port`, write the number to answer.txt, save it as out/mail.json. Go to it.";
+        assert_eq!(targets(request), ["answer.txt", "out/mail.json"]);
+        assert_eq!(quoted_commands(request), ["sh check.sh"]);
+        assert!(targets("Look at app.toml and go to 1.2.3.").iter().all(|name| *name == "1.2.3"));
+        assert!(quoted_commands("an odd ` quote").is_empty());
+        assert_eq!(sentence(request, "mail.json"), request[..request.find(" Go").unwrap()]);
+        assert_eq!(sentence("One. Write a.txt: x, y. Two.", "a.txt"), "Write a.txt: x, y.");
+    }
+}
