@@ -20,6 +20,8 @@ use job::Job;
 use session::Done;
 
 const MODEL: &str = "qwen2.5-coder-1.5b";
+/// Small and fast: for tests of everything around a model.
+const PLUMBING_MODEL: &str = "smollm2-135m";
 /// How many of all the jobs must be done: the model is a small one.
 const DONE_MIN_OF_TEN: usize = 8;
 
@@ -55,9 +57,19 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
 }
 
 /// Fetches the weights of the demo's model; does nothing when they are there.
-pub fn pull(places: &Places, built: &Built) -> Result<(), String> {
+fn pull(places: &Places, built: &Built) -> Result<(), String> {
+    pull_all(places, built, &[MODEL])
+}
+
+/// Fetches the weights that tests need.
+pub fn pull_for_tests(places: &Places, built: &Built) -> Result<(), String> {
+    pull_all(places, built, &[MODEL, PLUMBING_MODEL])
+}
+
+fn pull_all(places: &Places, built: &Built, models: &[&str]) -> Result<(), String> {
     let folder = Folder::make("pull")?;
-    let result = Homarus::new(places, built, folder.path.join("home")).pull(MODEL);
+    let homarus = Homarus::new(places, built, folder.path.join("home"));
+    let result = models.iter().try_for_each(|model| homarus.pull(model));
     folder.remove();
     result
 }
