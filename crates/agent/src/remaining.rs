@@ -17,6 +17,8 @@ pub fn told(parts: &[String]) -> String {
 
 /// Words after which a request names a file that is to be made.
 const BEFORE_A_TARGET: [&str; 6] = ["to", "into", "as", "write", "create", "save"];
+/// A request that names more than this is a document and not a list of what is to be done.
+const PARTS_MAX: usize = 8;
 const EXTENSION_CHARS_MAX: usize = 5;
 const SHOWN_CHARS_MAX: usize = 100;
 const SENTENCE_CHARS_MAX: usize = 300;
@@ -26,7 +28,7 @@ pub fn parts(state: &State) -> Option<Vec<String>> {
     let request = state.accepted.as_ref()?.inbound.text.as_str();
     let files = targets(request);
     let commands = quoted_commands(request);
-    if files.is_empty() && commands.is_empty() {
+    if !(1..=PARTS_MAX).contains(&(files.len() + commands.len())) {
         return None;
     }
     let written = |name: &str| state.seen.written.iter().any(|path| path.ends_with(name));
@@ -62,10 +64,11 @@ fn command_left(state: &State, quoted: &str) -> Option<String> {
 
 /// Command lines the request puts between backquotes. One word may be a file or a setting.
 fn quoted_commands(request: &str) -> Vec<&str> {
-    request.split('`').skip(1).step_by(2).filter(|quoted| quoted.split_whitespace().nth(1).is_some()).collect()
+    let is_command = |quoted: &&str| quoted.split_whitespace().nth(1).is_some() && !quoted.contains('\n');
+    request.split('`').skip(1).step_by(2).filter(is_command).collect()
 }
 
-/// The first two words of a command; the rest may be a placeholder.
+/// The first two words of a command: the rest may stand for something, as NAME in `restart NAME`.
 fn beginning(command: &str) -> String {
     command.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
@@ -109,6 +112,7 @@ mod tests {
         assert_eq!(quoted_commands(request), ["sh check.sh"]);
         assert!(targets("Look at app.toml and go to 1.2.3.").iter().all(|name| *name == "1.2.3"));
         assert!(quoted_commands("an odd ` quote").is_empty());
+        assert!(quoted_commands("pasted:\n```\ncargo build --release\n```\n").is_empty());
         assert_eq!(sentence(request, "mail.json"), request[..request.find(" Go").unwrap()]);
         assert_eq!(sentence("One. Write a.txt: x, y. Two.", "a.txt"), "Write a.txt: x, y.");
     }

@@ -56,7 +56,7 @@ pub struct Seen {
     pub denials_in_a_row: u32,
     /// How often each call was made since the workspace last changed: its tool and arguments.
     pub made: BTreeMap<(String, String), u32>,
-    /// Files that were written or edited.
+    /// Files that were changed, by whatever call, or were found to be as wished already.
     pub written: BTreeSet<String>,
     /// Command lines that were run or denied, in order.
     pub commands: Vec<Command>,
@@ -381,6 +381,10 @@ impl Seen {
             let failed = result.is_error
                 || result.exit.as_ref().is_some_and(|exit| !exit.is_success() && !is_a_no(&command, exit));
             self.commands.push(Command { line: command, failed, changes: self.changes });
+        }
+        for change in &result.diff.changes {
+            self.unchanged.remove(&change.path);
+            self.written.insert(change.path.clone());
         }
         // Also a file with exactly this content already is as it was wished to be.
         if let Some(path) = path.filter(|_| matches!(tool_call.name.as_str(), "file.write" | "file.edit")) {

@@ -166,7 +166,7 @@ impl<'w> Engine<'w> {
         let told = if thinks { self.weights.tokens(&render::after_thought(request.tools)) } else { Vec::new() };
         let room = (self.context_tokens as usize).saturating_sub(prompt.len() + told.len());
         if room < ANSWER_TOKENS_MIN {
-            return Err(overflow(prompt.len(), self.context_tokens));
+            return Err(overflow(prompt.len() + told.len(), self.context_tokens));
         }
         let matcher = self.matcher(request.tools)?;
         let kept = self.keep_prefix(&prompt)?;
@@ -348,7 +348,13 @@ impl Writing<'_, '_> {
             self.take(token);
             self.engine.decode(&[token])?;
         }
-        told.chunks(PROMPT_CHUNK_TOKENS).try_for_each(|chunk| self.engine.decode(chunk))
+        for chunk in told.chunks(PROMPT_CHUNK_TOKENS) {
+            if (self.cancelled)() {
+                break;
+            }
+            self.engine.decode(chunk)?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, token: LlamaToken) {

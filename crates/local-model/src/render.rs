@@ -158,11 +158,9 @@ fn assistant_text(blocks: &[Block], has_tools: bool) -> String {
     let parts: Vec<String> = blocks
         .iter()
         .map(|block| match block {
-            Block::Text { text } if has_tools && !has_call => {
-                call_text(ANSWER, &format!("{{\"text\": {}}}", json_string(text)))
-            }
+            Block::Text { text } if has_tools && !has_call => marked(&answer_call(text)),
             Block::Text { text } => text.clone(),
-            Block::ToolCall(ToolCall { name, arguments, .. }) => call_text(name, arguments),
+            Block::ToolCall(ToolCall { name, arguments, .. }) => marked(&call(name, arguments)),
         })
         .collect();
     parts.join("\n")
@@ -172,21 +170,26 @@ fn assistant_text(blocks: &[Block], has_tools: bool) -> String {
 pub fn calls(message: &Message) -> Vec<String> {
     let Message::Assistant { blocks } = message else { return Vec::new() };
     let has_call = blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
-    let text = |name: &str, arguments: &str| format!("{}{arguments}}}", call_head(name));
     blocks
         .iter()
         .filter_map(|block| match block {
-            Block::ToolCall(ToolCall { name, arguments, .. }) => Some(text(name, arguments)),
-            Block::Text { text: said } if !has_call => {
-                Some(text(ANSWER, &format!("{{\"text\": {}}}", json_string(said))))
-            }
+            Block::ToolCall(ToolCall { name, arguments, .. }) => Some(call(name, arguments)),
+            Block::Text { text } if !has_call => Some(answer_call(text)),
             Block::Text { .. } => None,
         })
         .collect()
 }
 
-fn call_text(name: &str, arguments: &str) -> String {
-    format!("{CALL_OPEN}{}{arguments}}}{CALL_CLOSE}", call_head(name))
+fn call(name: &str, arguments: &str) -> String {
+    format!("{}{arguments}}}", call_head(name))
+}
+
+fn answer_call(text: &str) -> String {
+    call(ANSWER, &format!("{{\"text\": {}}}", json_string(text)))
+}
+
+fn marked(call: &str) -> String {
+    format!("{CALL_OPEN}{call}{CALL_CLOSE}")
 }
 
 fn tool_response(text: &str, is_error: bool) -> String {
@@ -266,7 +269,7 @@ mod tests {
         ];
         let whole = prompt("s", &[tool()], &messages);
         assert!(whole.contains(&Piece::Text("assistant\nI look.".into())), "the thought has a turn of its own");
-        for count in [0, 1, 2] {
+        for count in 0..messages.len() {
             let mut part = prompt("s", &[tool()], &messages[..count]);
             part.truncate(part.len() - 2);
             assert!(whole.starts_with(&part));

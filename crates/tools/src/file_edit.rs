@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use homarus_contract::{
     BoxFuture,
-    action::{Action, EffectClass, Plan},
+    action::{Action, EffectClass, Plan, Resource},
     gate::Permit,
     message::ToolDefinition,
     sandbox::{LayerId, OutputSink},
@@ -22,8 +22,6 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// A file up to this size is shown whole when the text to replace is not in it.
 const SHOWN_BYTES_MAX: usize = 2_000;
 const CHANGED_LINES_SHOWN_MAX: usize = 20;
-/// How much is looked through for the text to replace when it is not where it should be.
-const ELSEWHERE_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +63,7 @@ impl Tool for FileEdit {
         });
         Ok(Plan {
             summary: format!("edit {}: {}", paths::shown(&path), one_line(&arguments.new, 80)),
-            resources: paths::resources(&context.workspace, "file:write", &path)?,
+            resources: resources(&context.workspace, &path)?,
             class: EffectClass::Workspace,
             diff,
         })
@@ -80,6 +78,13 @@ impl Tool for FileEdit {
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(confined::run_internal(NAME, permit, context, layer, false))
     }
+}
+
+/// What does not fit is answered with the file's text, so an edit needs the right to read it as well.
+fn resources(workspace: &Path, path: &Path) -> Result<Vec<Resource>, ToolError> {
+    let mut resources = paths::resources(workspace, "file:write", path)?;
+    resources.extend(paths::resources(workspace, "file:read", path)?);
+    Ok(resources)
 }
 
 pub fn confined() -> i32 {
@@ -103,9 +108,8 @@ pub fn edit(root: &Path, arguments: &Arguments) -> Result<String, String> {
         return Ok(format!("{name} has the new text already. Nothing was changed.\n"));
     }
     let new = replaced.map_err(|reason| {
-        let hint = elsewhere(&workspace, &relative, &arguments.old);
         let shown = if old.len() <= SHOWN_BYTES_MAX { format!("\n{name} holds:\n{old}") } else { String::new() };
-        format!("{name}: {reason} Nothing was changed. {hint}{shown}")
+        format!("{name}: {reason} Nothing was changed. Copy the text to replace exactly from the file.{shown}")
     })?;
     fs::write(&path, &new).map_err(|error| format!("{name} cannot be written: {error}"))?;
     Ok(format!("{name} was changed. {}", changed_lines(&old, &new)))
@@ -125,21 +129,6 @@ fn changed_lines(old: &str, new: &str) -> String {
             format!("Lines {} to {} are now:\n{}\n", before + 1, before + changed.len(), changed.join("\n"))
         }
         [..] => format!("Lines {} to {} are new.\n", before + 1, before + changed.len()),
-    }
-}
-
-/// Names files near by that do hold the text to replace.
-fn elsewhere(workspace: &Path, relative: &Path, text: &str) -> String {
-    let named: Vec<String> = crate::small_files(workspace, ELSEWHERE_BYTES_MAX, |_| true)
-        .into_iter()
-        .filter(|(name, content)| Path::new(name) != relative && !text.trim().is_empty() && content.contains(text))
-        .map(|(name, _)| name)
-        .take(3)
-        .collect();
-    if named.is_empty() {
-        "Copy the text to replace exactly from the file.".to_owned()
-    } else {
-        format!("That text is in {}: perhaps you mean that file.", named.join(" and "))
     }
 }
 
@@ -211,6 +200,18 @@ fn words(text: &str) -> Vec<(usize, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_edit_asks_for_the_right_to_read_too_and_tells_nothing_of_other_files() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.conf"), "a = 1\n").unwrap();
+        fs::write(folder.path().join("private"), "token = s3cret\n").unwrap();
+        let told = edited(folder.path(), "s3cret", "x").unwrap_err();
+        assert!(!told.contains("private"), "{told}");
+        let resources = resources(folder.path(), Path::new("a.conf")).unwrap();
+        let verbs: Vec<&str> = resources.iter().map(|resource| resource.verb.as_str()).collect();
+        assert_eq!(verbs, ["file:write", "file:read"]);
+    }
 
     #[test]
     fn a_piece_that_differs_in_quotes_only_is_found_by_its_words() {
