@@ -1,12 +1,16 @@
 //! The port of a tool: `plan` has no effects, `run` takes a permit by value.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use thiserror::Error;
 
 use crate::{
     BoxFuture,
-    action::{Action, EffectClass, Plan, Tier},
+    action::{Action, EffectClass, Plan},
+    event::Profile,
     gate::Permit,
     message::ToolDefinition,
     sandbox::{Exit, LayerDiff, LayerId, Limits, OutputSink, Receipt, Sandbox},
@@ -17,7 +21,8 @@ use crate::{
 pub struct ToolContext {
     pub workspace: PathBuf,
     pub limits: Limits,
-    pub tier: Tier,
+    /// What the run may do.
+    pub profile: Profile,
     pub sandbox: Arc<dyn Sandbox>,
 }
 
@@ -43,6 +48,16 @@ pub enum ToolError {
     /// The call could not be made at all.
     #[error("{0}")]
     Failed(String),
+}
+
+/// Which files of the workspace a run may read with nobody asked. A tool that comes upon files its plan
+/// could not name (in a search of a folder) asks for each, in the sandbox, as it meets them.
+pub trait ReadRules: Sized {
+    /// The error says what is wrong with the profile.
+    fn of(profile: &Profile) -> Result<Self, String>;
+
+    /// `path` is relative to the workspace.
+    fn may_read(&self, path: &Path) -> bool;
 }
 
 pub trait Tool: Send + Sync {

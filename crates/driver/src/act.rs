@@ -59,7 +59,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         let context = ToolContext {
             workspace: self.accepted.workspace.clone(),
             limits: self.driver.options.limits,
-            tier: self.accepted.profile.tier,
+            profile: self.accepted.profile.clone(),
             sandbox: self.driver.options.sandbox.clone(),
         };
         let plan = match tool.plan(&context, &action) {
@@ -72,7 +72,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         let wish = Wish {
             plan,
             attempt,
-            tier: context.tier,
+            tier: context.profile.tier,
             approval,
             approval_expires_ms: self.clock_ms().saturating_add(self.driver.options.approval_ms),
             action,

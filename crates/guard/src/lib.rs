@@ -7,6 +7,8 @@
 
 mod judge;
 mod profile;
+mod readable;
 
 pub use judge::Guard;
 pub use profile::GuardError;
+pub use readable::Readable;

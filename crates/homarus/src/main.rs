@@ -19,7 +19,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // A sandbox stage is this program again. It must come first: namespaces need a single thread.
-    if let Some(code) = homarus_sandbox::stage_main(homarus_tools::internal_table()) {
+    if let Some(code) = homarus_sandbox::stage_main(&homarus_tools::internal_table::<homarus_guard::Readable>()) {
         return code;
     }
     match cli::Cli::parse().execute() {

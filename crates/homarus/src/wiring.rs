@@ -13,15 +13,16 @@ use homarus_api::{
     sandbox::{ProbeCheck, ProbeResponse},
 };
 use homarus_contract::{
-    action::{Resource, Tier},
+    action::Tier,
     event::{ApprovalsMode, Event, Profile, WaitingOn},
     gate::Gate,
     ids::RunId,
     journal::{Fence, Journal, JournalError, RunStatus},
     model::ModelRef,
+    tool::ReadRules,
 };
 use homarus_driver::{Control, Driver, Ended, Stop, ports::Observer};
-use homarus_guard::Guard;
+use homarus_guard::{Guard, Readable};
 use homarus_models::{Registry, prices::Prices};
 use homarus_sandbox::L1;
 use homarus_store::Store;
@@ -295,16 +296,9 @@ fn stack(own: &str, base: &str) -> Result<String, toml::de::Error> {
 /// What the workspace looks like, for the first message: names and sizes, and the small text files the
 /// rules let the agent read without asking.
 pub fn orientation(workspace: &Path, profile: &Profile) -> String {
-    let listing = homarus_tools::listing(workspace);
-    let policy = homarus_policy::Policy::parse("rules", &profile.rules);
-    let grants = homarus_policy::Grants::parse(&profile.grants);
-    let (Ok(policy), Ok(grants)) = (policy, grants) else { return String::new() };
-    let files = homarus_tools::small_files(workspace, PACKED_BYTES_MAX, |path| {
-        let target = format!("./{}", path.display());
-        let resource = Resource { verb: "file:read".to_owned(), target };
-        grants.covering(&resource).is_some()
-            && policy.evaluate(std::slice::from_ref(&resource)).effect == homarus_policy::Effect::Allow
-    });
+    let Ok(rules) = Readable::of(profile) else { return String::new() };
+    let listing = homarus_tools::listing(workspace, &rules);
+    let files = homarus_tools::small_files(workspace, PACKED_BYTES_MAX, &rules);
     homarus_agent::prompt::orientation(&listing, &files)
 }
 

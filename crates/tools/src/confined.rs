@@ -8,14 +8,15 @@ use std::{
 };
 
 use homarus_contract::{
+    event::Profile,
     gate::Permit,
     sandbox::{ExecDone, ExecSpec, Exit, LayerId, OutputSink, Program},
-    tool::{ToolContext, ToolError, ToolOutput},
+    tool::{ReadRules, ToolContext, ToolError, ToolOutput},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Arguments beyond this are refused.
-const ARGUMENTS_BYTES_MAX: u64 = 32 << 20;
+/// Arguments and profile; more is refused.
+const INPUT_BYTES_MAX: u64 = 32 << 20;
 
 /// Runs the function `name` of this crate in the sandbox and makes its output the call's.
 pub async fn run_internal(
@@ -28,7 +29,9 @@ pub async fn run_internal(
     let Some(action) = permit.action() else {
         return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
     };
-    let stdin = action.arguments.clone().into_bytes();
+    let tier = context.profile.tier;
+    let input = Input { profile: context.profile, arguments: action.arguments.clone() };
+    let stdin = serde_json::to_vec(&input).map_err(|error| ToolError::Failed(error.to_string()))?;
     let spec = ExecSpec {
         layer,
         workspace: context.workspace,
@@ -37,7 +40,7 @@ pub async fn run_internal(
         env: BTreeMap::new(),
         stdin,
         limits: context.limits,
-        tier: context.tier,
+        tier,
         read_only,
     };
     // What a file tool prints is its result; it is not shown as live output.
@@ -66,16 +69,47 @@ fn output(done: ExecDone) -> ToolOutput {
     }
 }
 
-/// Runs in the confined process: arguments from standard input, the workspace as current folder.
+/// Runs in the confined process: its input from standard input, the workspace as current folder.
 pub fn serve<T: DeserializeOwned>(work: fn(&Path, &T) -> Result<String, String>) -> i32 {
+    answer(input().and_then(|input| work(Path::new("."), &input.arguments()?)))
+}
+
+/// The same for work that comes upon files its plan could not name: it is told which it may read.
+pub fn serve_reading<R: ReadRules, T: DeserializeOwned>(work: fn(&Path, &T, MayRead) -> Result<String, String>) -> i32 {
+    answer(input().and_then(|input| {
+        let rules = R::of(&input.profile)?;
+        work(Path::new("."), &input.arguments()?, &|path| rules.may_read(path))
+    }))
+}
+
+/// Whether a path relative to the workspace may be read without asking.
+pub type MayRead<'a> = &'a dyn Fn(&Path) -> bool;
+
+/// What the confined process is handed.
+#[derive(Serialize, Deserialize)]
+struct Input {
+    profile: Profile,
+    /// As the model wrote them.
+    arguments: String,
+}
+
+impl Input {
+    fn arguments<T: DeserializeOwned>(&self) -> Result<T, String> {
+        crate::arguments::parse("the tool", "{}", &self.arguments).map_err(|error| error.to_string())
+    }
+}
+
+fn input() -> Result<Input, String> {
     let mut json = String::new();
-    let read = std::io::stdin().lock().take(ARGUMENTS_BYTES_MAX).read_to_string(&mut json);
-    let result = match read {
-        Err(error) => Err(format!("The arguments could not be read: {error}")),
-        Ok(_) => crate::arguments::parse::<T>("the tool", "{}", &json)
-            .map_err(|error| error.to_string())
-            .and_then(|arguments| work(Path::new("."), &arguments)),
-    };
+    std::io::stdin()
+        .lock()
+        .take(INPUT_BYTES_MAX)
+        .read_to_string(&mut json)
+        .map_err(|error| format!("The arguments could not be read: {error}"))?;
+    serde_json::from_str(&json).map_err(|error| format!("The arguments did not arrive whole: {error}"))
+}
+
+fn answer(result: Result<String, String>) -> i32 {
     match result {
         Ok(text) => i32::from(std::io::stdout().write_all(text.as_bytes()).is_err()),
         Err(text) => {

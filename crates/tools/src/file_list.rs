@@ -8,13 +8,18 @@ use homarus_contract::{
     gate::Permit,
     message::ToolDefinition,
     sandbox::{LayerId, OutputSink},
-    tool::{Tool, ToolContext, ToolError, ToolOutput},
+    tool::{ReadRules, Tool, ToolContext, ToolError, ToolOutput},
 };
 use ignore::WalkBuilder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{arguments, confined, paths};
+use crate::{
+    arguments,
+    beneath::{Beneath, Sight},
+    confined::{self, MayRead},
+    paths,
+};
 
 pub const NAME: &str = "file.list";
 const EXAMPLE: &str = r#"{"path": "."}"#;
@@ -66,12 +71,12 @@ impl Tool for FileList {
     }
 }
 
-pub fn confined() -> i32 {
-    confined::serve(list)
+pub fn confined<R: ReadRules>() -> i32 {
+    confined::serve_reading::<R, Arguments>(list)
 }
 
 /// One line an entry: `logs/app.log  1,234 bytes`, folders with a slash.
-pub fn list(root: &Path, arguments: &Arguments) -> Result<String, String> {
+pub fn list(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<String, String> {
     let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let relative =
         paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
@@ -82,8 +87,9 @@ pub fn list(root: &Path, arguments: &Arguments) -> Result<String, String> {
     if !folder.is_dir() {
         return Err(format!("There is no folder {}. List the workspace with path \".\".", paths::shown(&relative)));
     }
+    let beneath = Beneath::new(&workspace, &folder, may_read);
     let mut lines = Vec::new();
-    let mut left_out = 0usize;
+    let (mut left_out, mut hidden) = (0usize, 0usize);
     let walk = WalkBuilder::new(&folder)
         .hidden(false)
         .follow_links(false)
@@ -93,6 +99,11 @@ pub fn list(root: &Path, arguments: &Arguments) -> Result<String, String> {
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
     for entry in walk.flatten().filter(|entry| entry.depth() > 0) {
+        let sight = beneath.sight(entry.path());
+        if sight == Sight::Hidden {
+            hidden += 1;
+            continue;
+        }
         if lines.len() >= ENTRIES_MAX {
             left_out += 1;
             continue;
@@ -104,15 +115,20 @@ pub fn list(root: &Path, arguments: &Arguments) -> Result<String, String> {
             format!("{path}/")
         } else if kind.is_some_and(|kind| kind.is_symlink()) {
             format!("{path}  (link)")
+        } else if sight == Sight::NameOnly {
+            format!("{path}  (not to be read unasked)")
         } else {
             format!("{path}  {} bytes", entry.metadata().map_or(0, |meta| meta.len()))
         });
     }
-    if lines.is_empty() {
+    if lines.is_empty() && hidden == 0 {
         return Ok(format!("{} is empty.\n", paths::shown(&relative)));
     }
     if left_out > 0 {
         lines.push(format!("[... {left_out} more; list a folder of its own to see them ...]"));
+    }
+    if hidden > 0 {
+        lines.push(format!("[{hidden} more are in folders the rules do not let you read unasked]"));
     }
     Ok(lines.join("\n") + "\n")
 }
@@ -122,7 +138,7 @@ mod tests {
     use super::*;
 
     fn listed(root: &Path, path: &str) -> Result<String, String> {
-        list(root, &Arguments { path: Some(path.to_owned()) })
+        list(root, &Arguments { path: Some(path.to_owned()) }, &|_| true)
     }
 
     #[test]
@@ -139,6 +155,21 @@ mod tests {
         assert!(listed(root, "a/b/c.txt").unwrap_err().contains("file.read"));
         assert!(listed(root, "nope").unwrap_err().contains("no folder"));
         assert!(listed(root, "..").is_err());
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_named_where_it_is_seen_and_no_deeper() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir_all(root.join("private/deep")).unwrap();
+        std::fs::write(root.join("private/deep/b"), "x").unwrap();
+        std::fs::write(root.join(".env"), "x").unwrap();
+        let arguments = Arguments::default();
+        let text = list(root, &arguments, &|path| path != ".env" && !path.starts_with("private")).unwrap();
+        assert_eq!(
+            text,
+            ".env  (not to be read unasked)\nprivate/\n[2 more are in folders the rules do not let you read unasked]\n"
+        );
     }
 
     #[test]

@@ -13,20 +13,26 @@ use homarus_contract::{
     message::ToolDefinition,
     sandbox::{LayerId, OutputSink},
     text::one_line,
-    tool::{Tool, ToolContext, ToolError, ToolOutput},
+    tool::{ReadRules, Tool, ToolContext, ToolError, ToolOutput},
 };
 use ignore::WalkBuilder;
 use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{arguments, confined, file_read, paths};
+use crate::{
+    arguments,
+    beneath::{Beneath, Sight},
+    confined::{self, MayRead},
+    file_read, paths,
+};
 
 pub const NAME: &str = "file.search";
 const EXAMPLE: &str = r#"{"pattern": "error", "path": "logs"}"#;
 const LINES_MAX: usize = 60;
 const LINE_CHARS_MAX: usize = 300;
 const FILES_LISTED_MAX: usize = 60;
+const SKIPPED_NAMED_MAX: usize = 20;
 /// Files beyond this are left out, and said so.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 const PATTERN_BYTES_MAX: usize = 4096;
@@ -87,8 +93,8 @@ impl Tool for FileSearch {
     }
 }
 
-pub fn confined() -> i32 {
-    confined::serve(search)
+pub fn confined<R: ReadRules>() -> i32 {
+    confined::serve_reading::<R, Arguments>(search)
 }
 
 #[derive(Default)]
@@ -97,16 +103,19 @@ struct Found {
     /// Matching lines of each file that has any.
     counts: Vec<(String, u64)>,
     skipped: Vec<String>,
+    /// Files in folders that may not be read.
+    hidden: u64,
     files: u64,
 }
 
-pub fn search(root: &Path, arguments: &Arguments) -> Result<String, String> {
+pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<String, String> {
     let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let relative =
         paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
     let start = workspace.join(&relative);
     std::fs::metadata(&start).map_err(|error| file_read::missing(&workspace, &relative, &error))?;
     let regex = compile(&arguments.pattern)?;
+    let beneath = Beneath::new(&workspace, &start, may_read);
     let mut found = Found::default();
     let walk = WalkBuilder::new(&start)
         .hidden(false)
@@ -119,9 +128,22 @@ pub fn search(root: &Path, arguments: &Arguments) -> Result<String, String> {
         let inside = entry.path().strip_prefix(&workspace).unwrap_or(entry.path());
         let name = inside.display().to_string();
         // Named itself, a rule has decided about it.
-        if entry.depth() > 0 && paths::may_hold_secrets(inside) {
-            found.skipped.push(format!("{name} (may hold secrets; search it by name)"));
-            continue;
+        if entry.depth() > 0 {
+            match beneath.sight(entry.path()) {
+                Sight::Clear => {}
+                Sight::NameOnly => {
+                    found.skipped.push(format!("{name} (the rules do not let you read it unasked)"));
+                    continue;
+                }
+                Sight::Hidden => {
+                    found.hidden += 1;
+                    continue;
+                }
+            }
+            if paths::may_hold_secrets(inside) {
+                found.skipped.push(format!("{name} (may hold secrets; search it by name)"));
+                continue;
+            }
         }
         found.file(entry.path(), &name, &regex);
     }
@@ -208,7 +230,15 @@ impl Found {
             text.push_str(&format!("In all: {total} in {} of {} files.\n", counts.len(), self.files));
         }
         if !self.skipped.is_empty() {
-            text.push_str(&format!("Left out: {}\n", self.skipped.join(", ")));
+            let named = self.skipped.iter().take(SKIPPED_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+            let more = match self.skipped.len().saturating_sub(SKIPPED_NAMED_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            text.push_str(&format!("Left out: {named}{more}\n"));
+        }
+        if self.hidden > 0 {
+            text.push_str(&format!("{} files are in folders the rules do not let you read unasked.\n", self.hidden));
         }
         text
     }
@@ -219,7 +249,7 @@ mod tests {
     use super::*;
 
     fn searched(root: &Path, pattern: &str, path: Option<&str>) -> Result<String, String> {
-        search(root, &Arguments { pattern: pattern.to_owned(), path: path.map(str::to_owned) })
+        search(root, &Arguments { pattern: pattern.to_owned(), path: path.map(str::to_owned) }, &|_| true)
     }
 
     #[test]
@@ -240,6 +270,30 @@ mod tests {
         assert!(text.contains("[... 41 more lines"), "{text}");
         assert!(searched(root, "ERROR", Some("logs")).unwrap().ends_with("\n  logs/a.log: 100\n"));
         assert!(searched(root, "error", Some("logs/b.log")).unwrap().contains("logs/b.log:2: error y"));
+    }
+
+    #[test]
+    fn files_that_may_not_be_read_are_not_searched() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir_all(root.join("private/deep")).unwrap();
+        for name in ["open.txt", "shut.txt", "private/a", "private/deep/b"] {
+            std::fs::write(root.join(name), "the word\n").unwrap();
+        }
+        std::os::unix::fs::symlink("private", root.join("way")).unwrap();
+        let searched = |path: Option<&str>| {
+            let arguments = Arguments { pattern: "word".to_owned(), path: path.map(str::to_owned) };
+            search(root, &arguments, &|path| path != "shut.txt" && !path.starts_with("private")).unwrap()
+        };
+        let text = searched(None);
+        assert!(
+            text.starts_with("open.txt:1: the word\nMatching lines per file, most first:\n  open.txt: 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("Left out: shut.txt (the rules"), "{text}");
+        assert!(text.ends_with("2 files are in folders the rules do not let you read unasked.\n"), "{text}");
+        assert!(!searched(Some("way")).contains("the word"), "a link to a folder is judged by where it leads");
+        assert!(searched(Some("shut.txt")).contains("shut.txt:1"), "named itself, the gate has decided");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! a path trick meets the kernel and not a parser of ours.
 
 pub mod arguments;
+pub mod beneath;
 pub mod confined;
 pub mod file_edit;
 pub mod file_list;
@@ -16,7 +17,7 @@ pub mod shell_execute;
 
 use std::{path::Path, sync::Arc};
 
-use homarus_contract::tool::Tool;
+use homarus_contract::tool::{ReadRules, Tool};
 
 /// All built-in tools, in the order they are offered: a small model likes to take the first, and the listing
 /// is in its first message already.
@@ -35,13 +36,13 @@ pub fn all() -> Vec<Arc<dyn Tool>> {
 pub type Internal = (&'static str, fn() -> i32);
 
 /// The functions that run inside the sandbox, by the name a [`homarus_contract::sandbox::Program`]
-/// gives. Each reads its arguments from standard input, works in the current folder, and returns
-/// an exit code.
-pub fn internal_table() -> &'static [Internal] {
-    &[
-        (file_list::NAME, file_list::confined),
+/// gives. Each reads its input from standard input, works in the current folder, and returns an exit code.
+/// `R` decides which files may be read where many are.
+pub fn internal_table<R: ReadRules>() -> [Internal; 5] {
+    [
+        (file_list::NAME, file_list::confined::<R>),
         (file_read::NAME, file_read::confined),
-        (file_search::NAME, file_search::confined),
+        (file_search::NAME, file_search::confined::<R>),
         (file_edit::NAME, file_edit::confined),
         (file_write::NAME, file_write::confined),
     ]
@@ -49,13 +50,13 @@ pub fn internal_table() -> &'static [Internal] {
 
 /// Names and sizes of what is in a folder, as `file.list` prints them. Opens no file and follows no
 /// link, so it may be used outside the sandbox.
-pub fn listing(folder: &Path) -> String {
-    file_list::list(folder, &file_list::Arguments::default()).unwrap_or_default()
+pub fn listing(folder: &Path, rules: &impl ReadRules) -> String {
+    file_list::list(folder, &file_list::Arguments::default(), &|path| rules.may_read(path)).unwrap_or_default()
 }
 
 /// The small text files of a folder with their contents, as far as they fit `bytes_max`: the smallest
-/// first. Follows no link and passes over what may hold secrets or what `may_read` refuses.
-pub fn small_files(folder: &Path, bytes_max: usize, may_read: impl Fn(&Path) -> bool) -> Vec<(String, String)> {
+/// first. Follows no link and passes over what may hold secrets and what may not be read without asking.
+pub fn small_files(folder: &Path, bytes_max: usize, rules: &impl ReadRules) -> Vec<(String, String)> {
     const FILE_BYTES_MAX: u64 = 1_000;
     const LOOKED_AT_MAX: usize = 300;
     let walk = ignore::WalkBuilder::new(folder).follow_links(false).require_git(false).max_depth(Some(6)).build();
@@ -64,7 +65,7 @@ pub fn small_files(folder: &Path, bytes_max: usize, may_read: impl Fn(&Path) -> 
         .take(LOOKED_AT_MAX)
         .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()))
         .filter_map(|entry| Some((entry.metadata().ok()?.len(), entry.path().strip_prefix(folder).ok()?.to_path_buf())))
-        .filter(|(bytes, path)| *bytes <= FILE_BYTES_MAX && !paths::may_hold_secrets(path) && may_read(path))
+        .filter(|(bytes, path)| *bytes <= FILE_BYTES_MAX && !paths::may_hold_secrets(path) && rules.may_read(path))
         .collect();
     files.sort();
     let mut left = bytes_max;

@@ -93,7 +93,7 @@ impl Tool for ShellExecute {
                 env: BTreeMap::new(),
                 stdin: Vec::new(),
                 limits,
-                tier: context.tier,
+                tier: context.profile.tier,
                 read_only: false,
             };
             let done = context.sandbox.exec(permit, spec, output).await;

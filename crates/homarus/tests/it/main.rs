@@ -5,4 +5,5 @@ mod embedded;
 mod lives;
 mod program;
 mod protocol;
+mod rules;
 mod terminal;
