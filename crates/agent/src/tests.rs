@@ -123,6 +123,7 @@ fn accepted() -> Accepted {
         inbound: Inbound { source: "test".to_owned(), ext_id: "1".to_owned(), text: "do it".to_owned() },
         machine: "agent".to_owned(),
         workspace: "/w".into(),
+        agent: None,
         models: vec![model("a/x"), model("b/y")],
         profile: Profile {
             grants: Vec::new(),

@@ -154,6 +154,9 @@ pub struct Accepted {
     /// The machine that folds this run: `agent`.
     pub machine: String,
     pub workspace: PathBuf,
+    /// The agent that works on it; `None`: no agent of the user's.
+    #[serde(default)]
+    pub agent: Option<AgentRef>,
     /// Asked in this order: the next when one is down.
     pub models: Vec<ModelRef>,
     pub profile: Profile,
@@ -165,6 +168,14 @@ pub struct Accepted {
     /// Blob: what the workspace looked like when the run began, for the prompt.
     pub orientation: Hash,
     pub homarus_version: String,
+}
+
+/// An agent: a folder with its definition and its memory files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRef {
+    pub name: String,
+    /// Absolute.
+    pub folder: PathBuf,
 }
 
 /// Where a request came from. `(source, ext_id)` is accepted once.

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::{
     BoxFuture,
     action::{Action, EffectClass, Plan},
-    event::Profile,
+    event::{AgentRef, Profile},
     gate::Permit,
     message::ToolDefinition,
     sandbox::{Exit, LayerDiff, LayerId, Limits, OutputSink, Receipt, Sandbox},
@@ -20,6 +20,8 @@ use crate::{
 #[derive(Clone)]
 pub struct ToolContext {
     pub workspace: PathBuf,
+    /// Whose memory a memory tool writes.
+    pub agent: Option<AgentRef>,
     pub limits: Limits,
     /// What the run may do.
     pub profile: Profile,

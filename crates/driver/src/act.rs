@@ -58,6 +58,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         };
         let context = ToolContext {
             workspace: self.accepted.workspace.clone(),
+            agent: self.accepted.agent.clone(),
             limits: self.driver.options.limits,
             profile: self.accepted.profile.clone(),
             sandbox: self.driver.options.sandbox.clone(),

@@ -121,6 +121,7 @@ fn accepted(at: u32) -> Accepted {
         inbound: Inbound { source: "rate".into(), ext_id: at.to_string(), text: "measure".into() },
         machine: "agent".into(),
         workspace: "/nowhere".into(),
+        agent: None,
         models: vec![ModelRef { provider: "none".into(), model: "none".into() }],
         profile: Profile {
             grants: Vec::new(),

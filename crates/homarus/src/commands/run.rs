@@ -176,6 +176,7 @@ pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> 
         run,
         machine: "agent".to_owned(),
         workspace: request.workspace,
+        agent: None,
         models: request.models,
         profile: request.profile,
         budget: request.budget,

@@ -158,6 +158,7 @@ impl World {
             inbound: Inbound { source: "test".to_owned(), ext_id: "1".to_owned(), text: "do it".to_owned() },
             machine: "agent".to_owned(),
             workspace: self.workspace.clone(),
+            agent: None,
             models: vec!["test/scripted".parse().unwrap()],
             profile: self.profile(),
             budget: Budget { steps_max: 40, ..Budget::default() },

@@ -87,6 +87,7 @@ pub fn accepted(name: &str) -> Accepted {
         inbound: Inbound { source: "cli".into(), ext_id: format!("ext-{name}"), text: format!("do {name}") },
         machine: "agent".into(),
         workspace: "/home/user/project".into(),
+        agent: None,
         models: vec![model()],
         profile: Profile {
             grants: vec!["shell:run".into()],
