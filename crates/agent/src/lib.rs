@@ -9,6 +9,7 @@ pub mod state;
 mod next;
 mod nudge;
 mod remaining;
+mod turn;
 
 use homarus_contract::{
     event::Event,

@@ -26,6 +26,23 @@ pub fn next(state: &State) -> Vec<Command> {
     if state.finished.is_some() {
         return Vec::new();
     }
+    let mut commands = open_ends(state, accepted);
+    if accepted.conversation {
+        commands.iter_mut().for_each(turn_instead_of_run);
+    }
+    commands
+}
+
+/// In a conversation an answer, a failure or a denial ends the turn; a limit of the run still ends the run.
+fn turn_instead_of_run(command: &mut Command) {
+    if let Command::Finish { status, summary } = command
+        && *status != FinishStatus::OutOfBudget
+    {
+        *command = Command::EndTurn { status: *status, summary: std::mem::take(summary) };
+    }
+}
+
+fn open_ends(state: &State, accepted: &Accepted) -> Vec<Command> {
     let mut commands: Vec<Command> = state.unsettled.iter().map(settle).collect();
     for call in state.calls() {
         if !call.is_answered() {
@@ -81,6 +98,9 @@ fn settle(call: &Call) -> Command {
 }
 
 fn after_calls(state: &State, accepted: &Accepted) -> Option<Command> {
+    if state.turn_over {
+        return Some(Command::Wait { on: WaitingOn::Message });
+    }
     if let Some((bound, limit)) = &state.bound {
         return Some(Command::Finish {
             status: FinishStatus::OutOfBudget,

@@ -25,7 +25,7 @@ const SENTENCE_CHARS_MAX: usize = 300;
 
 /// One line for each part that is left, or `None` if the request names nothing that could be looked for.
 pub fn parts(state: &State) -> Option<Vec<String>> {
-    let request = state.accepted.as_ref()?.inbound.text.as_str();
+    let request = state.request.as_str();
     let files = targets(request);
     let commands = quoted_commands(request);
     if !(1..=PARTS_MAX).contains(&(files.len() + commands.len())) {

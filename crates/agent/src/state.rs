@@ -32,6 +32,10 @@ pub struct State {
     /// A limit that was hit; the run ends.
     pub bound: Option<(String, u64)>,
     pub waiting: Option<WaitingOn>,
+    /// The text of the latest request.
+    pub request: String,
+    /// In a conversation: the latest message is answered, and the next one is waited for.
+    pub turn_over: bool,
     pub finished: Option<FinishStatus>,
     /// Calls of closed steps whose layers are still to be merged: the model is asked meanwhile.
     pub unsettled: Vec<Call>,
@@ -119,6 +123,8 @@ pub struct Call {
     pub denied: Option<String>,
     pub unknown: bool,
     pub resolution: Option<Resolution>,
+    /// The user stopped the turn before the call had an outcome.
+    pub is_stopped: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -153,6 +159,7 @@ impl Call {
             denied: None,
             unknown: false,
             resolution: None,
+            is_stopped: false,
         }
     }
 
@@ -177,6 +184,7 @@ impl Call {
     /// The call needs nothing more but, perhaps, its merge.
     pub fn is_answered(&self) -> bool {
         self.denied.is_some()
+            || self.is_stopped
             || self.result.is_some()
             || matches!(self.resolution, Some(Resolution::Done | Resolution::Failed))
     }
@@ -187,6 +195,13 @@ impl State {
         match event {
             Event::Accepted(accepted) => self.accept(accepted),
             Event::TakenOver { .. } | Event::Checkpoint { .. } => self.waiting = None,
+            Event::Said { inbound } => self.said(&inbound.text),
+            Event::Reconfigured(change) => {
+                if let Some(accepted) = &mut self.accepted {
+                    Arc::make_mut(accepted).reconfigure(change);
+                }
+            }
+            Event::TurnEnded { .. } => self.end_turn(),
             Event::ModelIntent { step, attempt, .. } => self.open_step(*step, *attempt),
             Event::BlockDone { block, .. } => self.block(block),
             Event::ModelResult { stop, wall_ms, .. } => self.close_step(*stop, *wall_ms),
@@ -283,6 +298,7 @@ impl State {
     fn accept(&mut self, accepted: &Accepted) {
         self.messages
             .push(PromptMessage::Request { orientation: accepted.orientation, text: accepted.inbound.text.clone() });
+        self.request = accepted.inbound.text.clone();
         self.accepted = Some(Arc::new(accepted.clone()));
     }
 
@@ -342,7 +358,7 @@ impl State {
     }
 
     /// Moves the finished step into the prompt.
-    fn flush_step(&mut self) {
+    pub(crate) fn flush_step(&mut self) {
         if self.step.stop.is_none() {
             return;
         }
@@ -435,6 +451,7 @@ fn outcome_message(call: &Call) -> PromptMessage {
         return ready(format!("Denied: {reason}. Nothing was done. Do not try it again; go on without it."), true);
     }
     match (&call.result, call.resolution) {
+        (None, None) if call.is_stopped => ready("The user stopped this call. Nothing of it was applied.".into(), true),
         (_, Some(Resolution::Done)) => {
             ready("The call was interrupted; a person checked: it was done. Its output is lost.".into(), false)
         }

@@ -132,6 +132,7 @@ fn accepted() -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        conversation: false,
         system: Hash::ZERO,
         tools: Hash::ZERO,
         orientation: Hash::ZERO,
@@ -354,4 +355,72 @@ fn an_agent_that_stops_early_is_told_what_is_missing() {
     let Command::Nudge { reason, text } = history.only() else { panic!("nudges") };
     assert_eq!(reason, "missing");
     assert!(text.contains("`sh check.sh`") && text.contains("report.md"), "{text}");
+}
+
+/// A conversation with one question.
+fn conversation() -> History {
+    let mut history = History { state: State::default() };
+    history.add(Event::Accepted(Accepted { conversation: true, ..accepted() }));
+    history
+}
+
+fn said(text: &str) -> Event {
+    let inbound = Inbound { source: "cli".to_owned(), ext_id: text.to_owned(), text: text.to_owned() };
+    Event::Said { inbound }
+}
+
+#[test]
+fn a_turn_ends_and_the_next_message_begins_another() {
+    let mut history = conversation();
+    history.intent(1, 1).text(1, "An answer.").closed(1, StopReason::EndTurn);
+    let Command::EndTurn { status: FinishStatus::Completed, summary } = history.only() else { panic!() };
+    assert_eq!(summary, "An answer.");
+    history.add(Event::TurnEnded { status: FinishStatus::Completed, summary });
+    assert_eq!(history.only(), Command::Wait { on: WaitingOn::Message });
+    history.add(Event::Waiting { on: WaitingOn::Message }).add(said("and now?"));
+    let Command::CallModel { step: 2, messages, .. } = history.only() else { panic!() };
+    assert_eq!(messages.len(), 3, "{messages:?}");
+}
+
+#[test]
+fn a_failure_ends_the_turn_and_an_empty_budget_the_run() {
+    let mut history = conversation();
+    let failed = |step| Event::ModelFailed {
+        step,
+        model: model("a/x"),
+        class: ModelErrorClass::BadRequest,
+        message: "no".to_owned(),
+        retry_after_ms: None,
+    };
+    history.intent(1, 1).add(failed(1));
+    let Command::EndTurn { status: FinishStatus::Failed, summary } = history.only() else { panic!() };
+    history.add(Event::TurnEnded { status: FinishStatus::Failed, summary }).add(said("again"));
+    let Command::CallModel { step: 2, attempt: 1, .. } = history.only() else { panic!("{:?}", history.only()) };
+    history.add(Event::BoundHit { bound: "steps".to_owned(), limit: 1 });
+    let Command::Finish { status: FinishStatus::OutOfBudget, .. } = history.only() else { panic!() };
+}
+
+#[test]
+fn stopping_a_turn_lets_its_calls_go_but_not_one_that_may_have_happened() {
+    let unkeyed = |attempt| Event::ActIntent {
+        call: CallId::new(1, 0),
+        class: EffectClass::Unkeyed,
+        key: None,
+        tier: Tier::Internal,
+        attempt,
+    };
+    let stopped = Event::TurnEnded { status: FinishStatus::Cancelled, summary: String::new() };
+
+    let mut history = conversation();
+    history.intent(1, 1).call(1, 0, "shell.execute").call(1, 1, "file.read").closed(1, StopReason::ToolUse);
+    history.add(stopped.clone());
+    assert_eq!(history.only(), Command::Wait { on: WaitingOn::Message });
+    history.add(said("do something else"));
+    let Command::CallModel { messages, .. } = history.only() else { panic!() };
+    assert_eq!(messages.len(), 5, "the answer, both calls' outcomes, and the message: {messages:?}");
+
+    let mut history = conversation();
+    history.intent(1, 1).call(1, 0, "net.send").closed(1, StopReason::ToolUse);
+    history.judged(1, 0, EffectClass::Unkeyed, Verdict::Allow).add(unkeyed(1)).add(stopped);
+    assert_eq!(history.only(), Command::MarkUnknown { call: CallId::new(1, 0) });
 }

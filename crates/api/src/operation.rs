@@ -37,6 +37,8 @@ operations![
     runs::Log,
     runs::Verify,
     runs::Resume,
+    runs::Say,
+    runs::Configure,
     runs::Approve,
     runs::Resolve,
     runs::Cancel,

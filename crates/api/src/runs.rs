@@ -36,6 +36,15 @@ operation!(
     Resume, "runs.resume", "POST" "/v1/runs/{run}/resume", needs "runs:start", RunRequest => Ended
 );
 operation!(
+    /// Says something further in a conversation, and drives it until it rests.
+    Say, "runs.say", "POST" "/v1/runs/{run}/messages", needs "runs:start", SayRequest => Ended
+);
+operation!(
+    /// Changes the model, agent or rules of a run that rests.
+    Configure, "runs.configure", "PATCH" "/v1/runs/{run}", needs "runs:configure",
+    ConfigureRequest => ConfigureResponse
+);
+operation!(
     /// Answers a run's open question.
     Approve, "runs.approve", "POST" "/v1/runs/{run}/approvals", needs "approvals:answer",
     ApproveRequest => ApproveResponse
@@ -57,6 +66,9 @@ pub struct StartRequest {
     pub workspace: String,
     pub approvals: ApprovalsMode,
     pub budget: Budget,
+    /// It waits for further messages instead of finishing with the answer.
+    #[serde(default)]
+    pub conversation: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -160,6 +172,30 @@ pub struct Finding {
     pub stream: String,
     pub seq: Option<u64>,
     pub what: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SayRequest {
+    pub run: RunId,
+    /// 1 byte to 1 MiB.
+    pub message: String,
+}
+
+/// What is `None` stays as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigureRequest {
+    pub run: RunId,
+    pub models: Option<Vec<ModelRef>>,
+    pub agent: Option<String>,
+    pub approvals: Option<ApprovalsMode>,
+    /// Rules that are looked at before the configured ones.
+    pub policy: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigureResponse {
+    pub run: RunId,
+    pub changed: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -39,6 +39,12 @@ pub enum Event {
     TakenOver {
         driver: DriverId,
     },
+    /// A further message of a conversation.
+    Said {
+        inbound: Inbound,
+    },
+    /// Between two turns: another model, agent or set of rules from here on.
+    Reconfigured(Reconfigured),
 
     /// A model is about to be asked.
     ModelIntent {
@@ -131,6 +137,11 @@ pub enum Event {
     Waiting {
         on: WaitingOn,
     },
+    /// In a conversation: the answer to a message is complete, or will not be completed.
+    TurnEnded {
+        status: FinishStatus,
+        summary: String,
+    },
     /// The last event of a run.
     Finished {
         status: FinishStatus,
@@ -161,6 +172,9 @@ pub struct Accepted {
     pub models: Vec<ModelRef>,
     pub profile: Profile,
     pub budget: Budget,
+    /// It does not finish with an answer, but waits for the next message.
+    #[serde(default)]
+    pub conversation: bool,
     /// Text blobs the system prompt is made of.
     pub system: Hash,
     /// Blob: JSON list of [`crate::message::ToolDefinition`].
@@ -168,6 +182,57 @@ pub struct Accepted {
     /// Blob: what the workspace looked like when the run began, for the prompt.
     pub orientation: Hash,
     pub homarus_version: String,
+}
+
+/// What is to be different from here on; `None`: as before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reconfigured {
+    pub agent: Option<AgentRef>,
+    pub models: Option<Vec<ModelRef>>,
+    pub profile: Option<Profile>,
+    /// Blob, as in [`Accepted::system`].
+    pub system: Option<Hash>,
+    /// Blob, as in [`Accepted::tools`].
+    pub tools: Option<Hash>,
+    /// `cli:USER`, `chat:USER`, ...
+    pub who: String,
+    /// For people: what changed.
+    pub why: String,
+}
+
+impl Reconfigured {
+    /// Nothing is different yet.
+    pub fn by(who: String) -> Self {
+        Self { agent: None, models: None, profile: None, system: None, tools: None, who, why: String::new() }
+    }
+}
+
+impl Accepted {
+    pub fn reconfigure(&mut self, change: &Reconfigured) {
+        let Reconfigured { agent, models, profile, system, tools, who: _, why: _ } = change.clone();
+        self.agent = agent.or(self.agent.take());
+        self.models = models.unwrap_or_else(|| std::mem::take(&mut self.models));
+        if let Some(profile) = profile {
+            self.profile = profile;
+        }
+        self.system = system.unwrap_or(self.system);
+        self.tools = tools.unwrap_or(self.tools);
+    }
+
+    /// As the run is now: its first event, with all that was changed since. `None` if these are not the
+    /// events of a run.
+    pub fn current<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Self> {
+        let mut records = records.into_iter();
+        let Some(Event::Accepted(mut accepted)) = records.next().map(|record| record.event.clone()) else {
+            return None;
+        };
+        for record in records {
+            if let Event::Reconfigured(change) = &record.event {
+                accepted.reconfigure(change);
+            }
+        }
+        Some(accepted)
+    }
 }
 
 /// An agent: a folder with its definition and its memory files.
@@ -263,6 +328,8 @@ pub enum WaitingOn {
     Resolution {
         call: CallId,
     },
+    /// The next message of a conversation.
+    Message,
     /// The run was interrupted (Ctrl-C) and goes on with `runs resume`.
     Resume,
 }
@@ -285,6 +352,8 @@ impl Event {
         match self {
             Event::Accepted(_) => "accepted",
             Event::TakenOver { .. } => "taken_over",
+            Event::Said { .. } => "said",
+            Event::Reconfigured(_) => "reconfigured",
             Event::ModelIntent { .. } => "model_intent",
             Event::BlockDone { .. } => "block_done",
             Event::ModelResult { .. } => "model_result",
@@ -302,6 +371,7 @@ impl Event {
             Event::Nudged { .. } => "nudged",
             Event::BoundHit { .. } => "bound_hit",
             Event::Waiting { .. } => "waiting",
+            Event::TurnEnded { .. } => "turn_ended",
             Event::Finished { .. } => "finished",
             Event::Checkpoint { .. } => "checkpoint",
         }

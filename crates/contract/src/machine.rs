@@ -50,6 +50,11 @@ pub enum Command {
     Wait {
         on: WaitingOn,
     },
+    /// The answer to a message of a conversation is complete, or will not be completed.
+    EndTurn {
+        status: FinishStatus,
+        summary: String,
+    },
     Finish {
         status: FinishStatus,
         summary: String,

@@ -14,6 +14,7 @@ mod recover;
 mod session;
 mod settle;
 mod stop;
+mod turn;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -60,9 +60,7 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
                 break;
             }
         }
-        let Some(Event::Accepted(accepted)) = records.first().map(|record| record.event.clone()) else {
-            return Err(DriverError::Empty(run));
-        };
+        let Some(accepted) = Accepted::current(&records) else { return Err(DriverError::Empty(run)) };
         if accepted.machine != "agent" {
             return Err(DriverError::UnknownMachine { run, machine: accepted.machine });
         }
@@ -154,6 +152,7 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             Command::Nudge { reason, text } => self.note(Event::Nudged { reason, text }),
             Command::Wait { on: WaitingOn::Approval { call } } => return self.wait_for_approval(call).await,
             Command::Wait { on } => return self.wait_elsewhere(on).await.map(Some),
+            Command::EndTurn { status, summary } => self.note(Event::TurnEnded { status, summary }),
             Command::Finish { status, summary } => return self.finish(status, summary).await.map(Some),
             Command::CallModel { .. } => {}
         }
@@ -244,6 +243,7 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
                 let summary = format!("The limit on wall time ({} s) was reached.", limit_ms / 1000);
                 self.finish(FinishStatus::OutOfBudget, summary).await
             }
+            Stop::Turn => self.stop_turn().await,
             Stop::Pause => {
                 self.note(Event::Waiting { on: WaitingOn::Resume });
                 self.flush().await?;

@@ -13,6 +13,8 @@ pub(crate) const POLL: Duration = Duration::from_millis(100);
 pub enum Stop {
     /// The run can go on later.
     Pause,
+    /// The answer to the latest message of a conversation ends here; for any other run, as [`Stop::Pause`].
+    Turn,
     /// The run ends here.
     Cancel,
     /// The run has used up its wall time.

@@ -45,6 +45,10 @@ enum Runs {
     Verify(commands::runs_verify::Args),
     /// Go on with a run that was interrupted or waits
     Resume(commands::runs_resume::Args),
+    /// Say something further in a conversation
+    Say(commands::runs_say::Args),
+    /// Change the model or the rules of a run that rests
+    Configure(commands::runs_configure::Args),
     /// Answer a run's open question
     Approve(commands::runs_approve::Args),
     /// Say what became of a call whose outcome is unknown
@@ -79,6 +83,8 @@ impl Cli {
             Command::Runs(Runs::Log(args)) => args.execute(),
             Command::Runs(Runs::Verify(args)) => args.execute(),
             Command::Runs(Runs::Resume(args)) => args.execute(),
+            Command::Runs(Runs::Say(args)) => args.execute(),
+            Command::Runs(Runs::Configure(args)) => args.execute(),
             Command::Runs(Runs::Approve(args)) => args.execute(),
             Command::Runs(Runs::Resolve(args)) => args.execute(),
             Command::Runs(Runs::Cancel(args)) => args.execute(),

@@ -5,6 +5,7 @@ mod choose;
 mod cli;
 mod commands;
 mod config;
+mod conversation;
 mod dirs;
 mod env;
 mod exit;

@@ -14,7 +14,7 @@ use homarus_api::{
 };
 use homarus_contract::{
     action::Tier,
-    event::{ApprovalsMode, Event, Profile, WaitingOn},
+    event::{ApprovalsMode, Profile, WaitingOn},
     gate::Gate,
     ids::RunId,
     journal::{Fence, Journal, JournalError, RunStatus},
@@ -31,6 +31,7 @@ use crate::{
     approver::TerminalApprover,
     choose,
     config::Config,
+    conversation,
     dirs::Dirs,
     exit::{self, CliError},
     put,
@@ -95,12 +96,9 @@ impl Runtime {
         Ok(Self { store, models, driver, addresses, guard, sandbox })
     }
 
-    /// Tells the guard what a run may do, as its first event says.
+    /// Tells the guard what a run may do, as its events say.
     pub fn register(&self, run: &RunId) -> Result<(), CliError> {
-        let first = self.store.read(&run.stream(), 0, 1)?;
-        let Some(Event::Accepted(accepted)) = first.first().map(|record| &record.event) else {
-            return Err(CliError::failed(format!("run {run} has no first event")));
-        };
+        let accepted = conversation::current(self.store.as_ref(), run)?;
         self.guard
             .register(run, &accepted.profile, &accepted.budget)
             .map_err(|error| CliError::usage(format!("the policy of run {run} is not valid: {error}")))
@@ -141,6 +139,7 @@ impl Runtime {
 
     fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
         let row = self.store.run(&run)?;
+        let is_message = ended == Ended::Waiting(WaitingOn::Message);
         let (status, summary, next) = match ended {
             Ended::Finished { status, summary } => (exit::status_of(status), summary, None),
             Ended::Paused => {
@@ -159,12 +158,17 @@ impl Runtime {
                     "homarus runs show {run}, then homarus runs approve {run}, then homarus runs resume {run}"
                 )),
             ),
+            Ended::Waiting(WaitingOn::Message) => {
+                let last = crate::commands::runs_show::detail(self.store.as_ref(), &run)?.summary.unwrap_or_default();
+                (RunStatus::Waiting, last, Some(format!("homarus runs say {run} \"MESSAGE\"")))
+            }
             Ended::Waiting(WaitingOn::Resume) => {
                 (RunStatus::Paused, "Interrupted.".to_owned(), Some(format!("homarus runs resume {run}")))
             }
         };
+        let exit_code = if is_message { exit::DONE } else { exit::code_of(status) };
         Ok(EndedResponse {
-            exit_code: exit::code_of(status),
+            exit_code,
             cost_usd: row.cost_known.then(|| put::usd(row.budget.used.cost)),
             used: row.budget.used,
             run_id: run,

@@ -130,6 +130,7 @@ fn accepted(at: u32) -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        conversation: false,
         system: nothing,
         tools: nothing,
         orientation: nothing,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use homarus_contract::{
-    event::{Accepted, Event},
+    event::{Accepted, Event, Inbound},
     gate::Approval,
     ids::{CallId, DriverId, Hash, RunId, StreamId},
     journal::{Append, Fence, JournalError},
@@ -98,17 +98,7 @@ impl Ops<'_> {
         if run.stream().is_system() {
             return refuse("a run cannot be called `system`");
         }
-        if inbound.source.len() > NAME_BYTES_MAX || inbound.ext_id.len() > NAME_BYTES_MAX {
-            return refuse("the source or its id is too long");
-        }
-        let known = self
-            .connection
-            .prepare_cached("SELECT run FROM inbox WHERE source = ?1 AND ext_id = ?2")?
-            .query_row([&inbound.source, &inbound.ext_id], |row| rows::run_id(row, 0))
-            .optional()?;
-        if let Some(known) = known {
-            return Err(JournalError::Duplicate(known).into());
-        }
+        self.check_inbound(inbound)?;
         if rows::head(self.connection, run.as_str())?.is_some() {
             return refuse(&format!("there is a run {run} already"));
         }
@@ -150,6 +140,10 @@ impl Ops<'_> {
         for event in &append.events {
             projection.apply(event, self.now_ms);
             self.settle_answers(run, event)?;
+            if let Event::Said { inbound } = event {
+                self.check_inbound(inbound)?;
+                rows::put_inbox(self.connection, run, &inbound.source, &inbound.ext_id)?;
+            }
         }
         if append.events.is_empty() {
             return Ok(fence.clone());
@@ -166,6 +160,22 @@ impl Ops<'_> {
             self.checkpoint(run, &head, &projection)?;
         }
         Ok(Fence::new(run.clone(), head.epoch, head.seq))
+    }
+
+    /// A request is taken in once.
+    fn check_inbound(&self, inbound: &Inbound) -> Result<(), OpError> {
+        if inbound.source.len() > NAME_BYTES_MAX || inbound.ext_id.len() > NAME_BYTES_MAX {
+            return refuse("the source or its id is too long");
+        }
+        let known = self
+            .connection
+            .prepare_cached("SELECT run FROM inbox WHERE source = ?1 AND ext_id = ?2")?
+            .query_row([&inbound.source, &inbound.ext_id], |row| rows::run_id(row, 0))
+            .optional()?;
+        match known {
+            Some(known) => Err(JournalError::Duplicate(known).into()),
+            None => Ok(()),
+        }
     }
 
     fn claim(&mut self, run: &RunId) -> Result<Fence, OpError> {

@@ -3,7 +3,7 @@
 
 use homarus_contract::{
     budget::{Amount, Budget, BudgetChange, BudgetState},
-    event::{Accepted, Event, FinishStatus, WaitingOn},
+    event::{Accepted, Event, FinishStatus, Inbound, WaitingOn},
     ids::Hash,
     journal::{JournalError, RunStatus},
     message::Usage,
@@ -25,8 +25,8 @@ pub(crate) struct Projection {
     pub cost_known: bool,
     pub budget: Budget,
     pub state: BudgetState,
-    /// Where the request came from: the key of the inbox. Known only when folded from the start.
-    pub inbox: Option<(String, String)>,
+    /// Where requests came from: the keys of the inbox. Only those of events folded here.
+    pub inbox: Vec<(String, String)>,
 }
 
 impl Projection {
@@ -44,18 +44,23 @@ impl Projection {
             cost_known: true,
             budget,
             state: BudgetState::default(),
-            inbox: Some((accepted.inbound.source.clone(), accepted.inbound.ext_id.clone())),
+            inbox: vec![inbox_key(&accepted.inbound)],
         })
     }
 
     pub(crate) fn apply(&mut self, event: &Event, at_ms: u64) {
         self.updated_ms = at_ms;
         self.status = match event {
-            Event::Waiting { on: WaitingOn::Approval { .. } | WaitingOn::Resolution { .. } } => RunStatus::Waiting,
+            Event::Waiting { on: WaitingOn::Approval { .. } | WaitingOn::Resolution { .. } | WaitingOn::Message } => {
+                RunStatus::Waiting
+            }
             Event::Waiting { on: WaitingOn::Resume } => RunStatus::Paused,
             Event::Finished { status, .. } => final_status(*status),
             _ => RunStatus::Running,
         };
+        if let Event::Said { inbound } = event {
+            self.inbox.push(inbox_key(inbound));
+        }
         if let Event::ModelResult { cost: None, usage, .. } = event
             && !used_nothing(usage)
         {
@@ -114,10 +119,15 @@ impl From<&BudgetChange> for Change {
     }
 }
 
+fn inbox_key(inbound: &Inbound) -> (String, String) {
+    (inbound.source.clone(), inbound.ext_id.clone())
+}
+
 /// The blobs an event cannot be understood without.
 pub(crate) fn blobs_of(event: &Event) -> Vec<Hash> {
     match event {
         Event::Accepted(accepted) => vec![accepted.system, accepted.tools, accepted.orientation],
+        Event::Reconfigured(change) => [change.system, change.tools].into_iter().flatten().collect(),
         Event::ModelIntent { prompt, .. } => prompt.added.clone(),
         Event::ActResult(result) => [Some(result.shown), result.whole].into_iter().flatten().collect(),
         _ => Vec::new(),

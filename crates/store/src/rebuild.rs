@@ -20,7 +20,7 @@ pub(crate) fn rebuild(connection: &Connection) -> Result<u64, OpError> {
         let projection = fold(connection, run)?;
         rows::put_projection(connection, run, &projection)?;
         rows::put_budget(connection, run, &projection)?;
-        if let Some((source, ext_id)) = &projection.inbox {
+        for (source, ext_id) in &projection.inbox {
             rows::put_inbox(connection, run, source, ext_id)?;
         }
     }

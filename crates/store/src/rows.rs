@@ -90,7 +90,7 @@ pub(crate) fn read_projection(row: &Row<'_>) -> rusqlite::Result<Projection> {
             wall_ms_max: unsigned(row, 9)?,
         },
         state: BudgetState { used: amount(10)?, reserved: amount(13)? },
-        inbox: None,
+        inbox: Vec::new(),
     })
 }
 

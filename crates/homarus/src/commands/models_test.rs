@@ -77,6 +77,7 @@ async fn ask(runtime: &Runtime, config: &Config, model: ModelRef) -> Result<Ende
         budget: Budget { steps_max: 4, ..config.budget() },
         models: vec![model],
         with_tools: false,
+        conversation: false,
     };
     let (accepted, blobs) = accepted(request)?;
     let run = accepted.run.clone();

@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
@@ -50,6 +50,9 @@ pub struct Args {
     /// A file of rules that is looked at before the configured ones
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Do not finish with the answer, but wait for further messages (`homarus runs say`)
+    #[arg(long)]
+    conversation: bool,
     /// Print one JSON event a line
     #[arg(long)]
     json: bool,
@@ -64,7 +67,7 @@ pub struct Answering {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Approvals {
+pub enum Approvals {
     /// Ask a person
     Ask,
     /// Say no
@@ -79,6 +82,16 @@ enum Source {
     Terminal,
     /// `homarus runs approve`, from another process
     Cli,
+}
+
+impl Approvals {
+    pub fn mode(self) -> ApprovalsMode {
+        match self {
+            Self::Ask => ApprovalsMode::Ask,
+            Self::Deny => ApprovalsMode::Deny,
+            Self::Auto => ApprovalsMode::Auto,
+        }
+    }
 }
 
 impl Answering {
@@ -98,9 +111,7 @@ impl Answering {
 impl Args {
     fn mode(&self) -> ApprovalsMode {
         match self.approvals {
-            Some(Approvals::Ask) => ApprovalsMode::Ask,
-            Some(Approvals::Deny) => ApprovalsMode::Deny,
-            Some(Approvals::Auto) => ApprovalsMode::Auto,
+            Some(approvals) => approvals.mode(),
             None if self.answering.can_answer() => ApprovalsMode::Ask,
             None => ApprovalsMode::Deny,
         }
@@ -127,8 +138,16 @@ impl Args {
             if !self.json {
                 eprintln!("model {} ({})", choice.names(), choice.why);
             }
-            let request =
-                Request { source: "cli", prompt, workspace, profile, budget, models: choice.models, with_tools: true };
+            let request = Request {
+                source: "cli",
+                prompt,
+                workspace,
+                profile,
+                budget,
+                models: choice.models,
+                with_tools: true,
+                conversation: self.conversation,
+            };
             let (accepted, blobs) = accepted(request)?;
             let run = accepted.run.clone();
             let fence = runtime.store.accept(accepted, blobs).await?;
@@ -137,15 +156,14 @@ impl Args {
     }
 
     fn profile(&self, config: &Config) -> Result<Profile, CliError> {
-        let own =
-            match &self.policy {
-                None => None,
-                Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-                    CliError::usage(format!("the policy {} cannot be read: {error}", path.display()))
-                })?),
-            };
+        let own = self.policy.as_deref().map(read_policy).transpose()?;
         wiring::profile(config, own, self.mode())
     }
+}
+
+pub fn read_policy(path: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| CliError::usage(format!("the policy {} cannot be read: {error}", path.display())))
 }
 
 /// What a new run is made of.
@@ -157,6 +175,7 @@ pub struct Request {
     pub budget: Budget,
     pub models: Vec<ModelRef>,
     pub with_tools: bool,
+    pub conversation: bool,
 }
 
 /// The first event of a run, and the blobs it names.
@@ -180,6 +199,7 @@ pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> 
         models: request.models,
         profile: request.profile,
         budget: request.budget,
+        conversation: request.conversation,
         system: Hash::of(&system),
         tools: Hash::of(&tools),
         orientation: Hash::of(&orientation),
@@ -188,13 +208,13 @@ pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> 
     Ok((accepted, vec![system, tools, orientation]))
 }
 
-fn new_run_id() -> Result<RunId, CliError> {
+pub fn new_run_id() -> Result<RunId, CliError> {
     let mut random = [0u8; 5];
     getrandom::fill(&mut random).map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
     Ok(RunId::generate(wiring::now_ms(), random))
 }
 
-fn read_prompt(given: &str) -> Result<String, CliError> {
+pub fn read_prompt(given: &str) -> Result<String, CliError> {
     let text = if given == "-" {
         let mut text = String::new();
         let stdin = std::io::stdin();

@@ -94,6 +94,8 @@ fn told(event: &Event) -> String {
     let text = match event {
         Event::Accepted(accepted) => accepted.inbound.text.clone(),
         Event::TakenOver { driver } => driver.to_string(),
+        Event::Said { inbound } => inbound.text.clone(),
+        Event::Reconfigured(change) => format!("{} by {}", change.why, change.who),
         Event::ModelIntent { step, attempt, model, reserved, prompt } => format!(
             "step {step}, attempt {attempt}: {model}, {} + {} parts, {} tokens reserved",
             prompt.kept,
@@ -136,7 +138,7 @@ fn told(event: &Event) -> String {
         Event::Nudged { reason, text } => format!("{reason}: {text}"),
         Event::BoundHit { bound, limit } => format!("{bound} {limit}"),
         Event::Waiting { on } => format!("{on:?}"),
-        Event::Finished { status, summary } => format!("{status:?}: {summary}"),
+        Event::TurnEnded { status, summary } | Event::Finished { status, summary } => format!("{status:?}: {summary}"),
         Event::Checkpoint { stream, seq, .. } => format!("{stream} at {seq}"),
     };
     one_line(&text, 200)

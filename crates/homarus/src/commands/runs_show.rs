@@ -80,6 +80,7 @@ pub fn detail(journal: &dyn Journal, run: &RunId) -> Result<RunDetail, JournalEr
 fn count(detail: &mut RunDetail, record: &Record) {
     match &record.event {
         Event::Accepted(accepted) => detail.models.clone_from(&accepted.models),
+        Event::Reconfigured(change) => detail.models = change.models.clone().unwrap_or_else(|| detail.models.clone()),
         Event::ModelIntent { step, .. } => detail.steps = *step,
         Event::ModelResult { usage, wall_ms, .. } => {
             detail.input_tokens += usage.input_tokens.unwrap_or(0) + usage.cache_write_tokens.unwrap_or(0);
@@ -93,7 +94,7 @@ fn count(detail: &mut RunDetail, record: &Record) {
         }
         Event::Denied { .. } => detail.denied += 1,
         Event::ApprovalDecided { approval, .. } if approval.granted => detail.approved += 1,
-        Event::Finished { summary, .. } => detail.summary = Some(summary.clone()),
+        Event::TurnEnded { summary, .. } | Event::Finished { summary, .. } => detail.summary = Some(summary.clone()),
         _ => {}
     }
 }
@@ -117,7 +118,7 @@ impl Open {
             Event::ApprovalRequested { call, hash, expires_ms } => {
                 self.asked = Some((call.clone(), *hash, *expires_ms));
             }
-            Event::ApprovalDecided { .. } | Event::Finished { .. } => self.asked = None,
+            Event::ApprovalDecided { .. } | Event::TurnEnded { .. } | Event::Finished { .. } => self.asked = None,
             Event::OutcomeUnknown { call } => self.unknown = Some(call.clone()),
             Event::Resolved { .. } => self.unknown = None,
             _ => {}

@@ -122,6 +122,7 @@ impl Screen {
             Event::BoundHit { bound, limit } => {
                 self.note(&style.yellow(&format!("! the limit on {bound} ({limit}) was reached")));
             }
+            Event::Reconfigured(change) => self.note(&style.dim(&one_line(&change.why, 200))),
             Event::TakenOver { .. } => self.note(&style.dim("taken over from a driver that is gone")),
             Event::OutcomeUnknown { call } => {
                 self.note(&style.red(&format!("! call {call} was cut off: nobody knows whether it happened")));

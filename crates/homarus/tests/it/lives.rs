@@ -162,6 +162,7 @@ impl World {
             models: vec!["test/scripted".parse().unwrap()],
             profile: self.profile(),
             budget: Budget { steps_max: 40, ..Budget::default() },
+            conversation: false,
             system: Hash::of(&system),
             tools: Hash::of(&tools),
             orientation: Hash::of(&orientation),

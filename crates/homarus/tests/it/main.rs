@@ -1,6 +1,7 @@
 //! The whole of Homarus: the protocol against kills, and the program as its users run it.
 
 mod cli;
+mod conversations;
 mod embedded;
 mod lives;
 mod program;

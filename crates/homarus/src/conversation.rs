@@ -1,0 +1,119 @@
+//! Conversations: further messages, and changes of model, agent or rules between them.
+
+use homarus_contract::{
+    event::{Accepted, Event, Inbound, Reconfigured, WaitingOn},
+    ids::RunId,
+    journal::{Append, Fence, Journal, JournalError},
+};
+
+use crate::{env, exit::CliError, wiring::Runtime};
+
+const PAGE: u32 = 1_000;
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// What a run is now: as it was accepted, with all that was changed since.
+pub fn current(journal: &dyn Journal, run: &RunId) -> Result<Accepted, CliError> {
+    let mut accepted: Option<Accepted> = None;
+    let mut after = 0;
+    loop {
+        let page = journal.read(&run.stream(), after, PAGE)?;
+        for record in &page {
+            match (&record.event, &mut accepted) {
+                (Event::Accepted(first), None) => accepted = Some(first.clone()),
+                (Event::Reconfigured(change), Some(accepted)) => accepted.reconfigure(change),
+                _ => {}
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE as usize => after = last.seq,
+            _ => break,
+        }
+    }
+    accepted.ok_or_else(|| CliError::failed(format!("run {run} has no first event")))
+}
+
+/// What the run rests on; `None` while it works or when it has finished.
+pub fn rests_on(journal: &dyn Journal, run: &RunId) -> Result<Option<WaitingOn>, CliError> {
+    let row = journal.run(run)?;
+    let last = journal.read(&run.stream(), row.events.saturating_sub(1), 1)?;
+    Ok(match last.first().map(|record| &record.event) {
+        Some(Event::Waiting { on }) => Some(on.clone()),
+        _ => None,
+    })
+}
+
+impl Runtime {
+    /// Adds a message to a conversation that waits for one. The run is then this process's to drive.
+    pub async fn say(&self, run: &RunId, source: &str, text: String) -> Result<Fence, CliError> {
+        if text.trim().is_empty() || text.len() > MESSAGE_BYTES_MAX {
+            return Err(CliError::usage(format!("a message must have 1 to {MESSAGE_BYTES_MAX} bytes")));
+        }
+        let ext_id = crate::commands::run::new_run_id()?.to_string();
+        let inbound = Inbound { source: source.to_owned(), ext_id, text };
+        check_waits(self.store.as_ref(), run)?;
+        self.add(run, &WaitingOn::Message, Event::Said { inbound }, Vec::new()).await
+    }
+
+    /// Changes a run that rests. `blobs` are those the change names.
+    pub async fn reconfigure(&self, run: &RunId, change: Reconfigured, blobs: Vec<Vec<u8>>) -> Result<(), CliError> {
+        let on = rests_on(self.store.as_ref(), run)?.ok_or_else(|| not_at_rest(self.store.as_ref(), run))?;
+        let fence = self.add(run, &on, Event::Reconfigured(change), blobs).await?;
+        let mut append = Append::new(fence);
+        append.push(Event::Waiting { on });
+        let fence = self.store.append(append).await?;
+        Ok(self.store.release(fence).await?)
+    }
+
+    /// Takes over a run that rests on `on`, and adds an event.
+    async fn add(&self, run: &RunId, on: &WaitingOn, event: Event, blobs: Vec<Vec<u8>>) -> Result<Fence, CliError> {
+        let fence = self.store.claim(run.clone()).await?;
+        // Somebody else may have had it meanwhile; what stood last is just before our taking over.
+        let before = self.store.read(&run.stream(), fence.seq().saturating_sub(2), 1)?;
+        if !before.first().is_some_and(|record| record.event == Event::Waiting { on: on.clone() }) {
+            self.store.release(fence).await?;
+            return Err(in_a_turn(run));
+        }
+        let mut append = Append::new(fence.clone());
+        append.blobs = blobs;
+        append.push(event);
+        match self.store.append(append).await {
+            Ok(fence) => Ok(fence),
+            Err(error) => {
+                // As it was: it rests, and belongs to nobody.
+                let mut append = Append::new(fence.clone());
+                append.push(Event::Waiting { on: on.clone() });
+                let fence = self.store.append(append).await.unwrap_or(fence);
+                let _ = self.store.release(fence).await;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn check_waits(journal: &dyn Journal, run: &RunId) -> Result<(), CliError> {
+    if !current(journal, run)?.conversation {
+        return Err(CliError::usage(format!("run {run} is no conversation, so it takes no further messages"))
+            .help("begin one with: homarus chat"));
+    }
+    match rests_on(journal, run)? {
+        Some(WaitingOn::Message) => Ok(()),
+        _ => Err(not_at_rest(journal, run)),
+    }
+}
+
+fn not_at_rest(journal: &dyn Journal, run: &RunId) -> CliError {
+    match journal.run(run) {
+        Ok(row) if row.status.is_final() => JournalError::AlreadyFinished(run.clone()).into(),
+        _ => in_a_turn(run),
+    }
+}
+
+fn in_a_turn(run: &RunId) -> CliError {
+    CliError::failed(format!("run {run} is in the middle of a turn"))
+        .help(format!("see `homarus runs show {run}`; an interrupted turn goes on with `homarus runs resume {run}`"))
+}
+
+/// Who is at this terminal, for the record.
+pub fn who(source: &str) -> String {
+    format!("{source}:{}", env::user())
+}
