@@ -1,8 +1,9 @@
 //! The agent: a machine that turns a request into model calls and tool calls until it is done.
 //!
-//! Pure: no clock, no chance, no I/O. Its whole state is the fold of a run's events, so that a run
+//! The machine is pure: no clock, no chance, no I/O. Its whole state is the fold of a run's events, so that a run
 //! goes on after a kill exactly as it would have gone on without one.
 
+pub mod folder;
 pub mod prompt;
 pub mod state;
 

@@ -8,6 +8,20 @@ pub fn system() -> &'static str {
     include_str!("../data/system.md")
 }
 
+/// The default system prompt with a persona and packed memory files after it; either may be empty.
+pub fn with_memory(persona: &str, memory: &str) -> String {
+    let mut text = system().to_owned();
+    let persona = persona.trim();
+    if !persona.is_empty() {
+        text.push_str(&format!("\n{persona}\n"));
+    }
+    if !memory.is_empty() {
+        text.push_str("\nNotes for you. Where the task says otherwise, the task counts.\n");
+        text.push_str(memory);
+    }
+    text
+}
+
 /// Packs the workspace into the first message: its listing (a path and its size on each line), small files
 /// with their contents, and which files are not shown, so that nobody takes a listing for knowledge.
 pub fn orientation(listing: &str, files: &[(String, String)]) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{models, runs, sandbox};
+use crate::{agents, models, runs, sandbox};
 
 /// One thing a user can do.
 pub trait Operation {
@@ -42,6 +42,11 @@ operations![
     runs::Approve,
     runs::Resolve,
     runs::Cancel,
+    agents::List,
+    agents::Show,
+    agents::Create,
+    agents::Delete,
+    agents::Switch,
     models::List,
     models::Pull,
     models::Test,

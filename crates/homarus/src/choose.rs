@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use homarus_agent::folder::AgentFolder;
 use homarus_api::models::ProviderRow;
 use homarus_contract::{
     model::{ModelRef, Models},
@@ -96,24 +97,38 @@ fn worker_beside_us() -> Option<PathBuf> {
 }
 
 /// The models of a run: those given, else those configured, else the first that is set up.
-pub async fn models(given: &[ModelRef], config: &Config, runtime: &Runtime) -> Result<Choice, CliError> {
+pub async fn models(
+    given: &[ModelRef],
+    agent: Option<&AgentFolder>,
+    config: &Config,
+    runtime: &Runtime,
+) -> Result<Choice, CliError> {
     if !given.is_empty() {
         for model in given {
             check(model, runtime)?;
         }
         return Ok(Choice { models: given.to_vec(), why: "named with --model".to_owned() });
     }
-    let order = &config.models.order;
-    if !order.is_empty() {
-        let ready: Vec<ModelRef> = order.iter().filter(|model| check(model, runtime).is_ok()).cloned().collect();
-        if let [first, ..] = order.as_slice()
-            && ready.is_empty()
-        {
-            check(first, runtime)?;
-        }
-        return Ok(Choice { models: ready, why: "models.order in the configuration".to_owned() });
+    if let Some(agent) = agent.filter(|agent| !agent.definition.models.is_empty()) {
+        let models = ready(&agent.definition.models, runtime)?;
+        return Ok(Choice { models, why: format!("models of agent {}", agent.name) });
+    }
+    if !config.models.order.is_empty() {
+        let models = ready(&config.models.order, runtime)?;
+        return Ok(Choice { models, why: "models.order in the configuration".to_owned() });
     }
     first_set_up(config, runtime).await
+}
+
+/// Those of an order that can be asked; if none can, why the first cannot.
+fn ready(order: &[ModelRef], runtime: &Runtime) -> Result<Vec<ModelRef>, CliError> {
+    let ready: Vec<ModelRef> = order.iter().filter(|model| check(model, runtime).is_ok()).cloned().collect();
+    if let [first, ..] = order
+        && ready.is_empty()
+    {
+        check(first, runtime)?;
+    }
+    Ok(ready)
 }
 
 /// Fails early with what to do, where a call could only fail late.

@@ -25,6 +25,9 @@ enum Command {
     /// See, check, continue and end runs
     #[command(subcommand)]
     Runs(Runs),
+    /// Make, see and choose agents: persona, memory, tools, grants, limits
+    #[command(subcommand)]
+    Agents(Agents),
     /// See, download and try models
     #[command(subcommand)]
     Models(Models),
@@ -58,6 +61,20 @@ enum Runs {
 }
 
 #[derive(Debug, Subcommand)]
+enum Agents {
+    /// List agents and templates
+    List(commands::agents_list::Args),
+    /// Show one agent: its definition and its files
+    Show(commands::agents_show::Args),
+    /// Make an agent from a template
+    Create(commands::agents_create::Args),
+    /// Delete an agent with its memory
+    Delete(commands::agents_delete::Args),
+    /// Choose the agent of runs that name none
+    Switch(commands::agents_switch::Args),
+}
+
+#[derive(Debug, Subcommand)]
 enum Models {
     /// List providers and embedded models
     List(commands::models_list::Args),
@@ -88,6 +105,11 @@ impl Cli {
             Command::Runs(Runs::Approve(args)) => args.execute(),
             Command::Runs(Runs::Resolve(args)) => args.execute(),
             Command::Runs(Runs::Cancel(args)) => args.execute(),
+            Command::Agents(Agents::List(args)) => args.execute(),
+            Command::Agents(Agents::Show(args)) => args.execute(),
+            Command::Agents(Agents::Create(args)) => args.execute(),
+            Command::Agents(Agents::Delete(args)) => args.execute(),
+            Command::Agents(Agents::Switch(args)) => args.execute(),
             Command::Models(Models::List(args)) => args.execute(),
             Command::Models(Models::Pull(args)) => args.execute(),
             Command::Models(Models::Test(args)) => args.execute(),

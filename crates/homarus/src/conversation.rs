@@ -1,12 +1,21 @@
 //! Conversations: further messages, and changes of model, agent or rules between them.
 
 use homarus_contract::{
-    event::{Accepted, Event, Inbound, Reconfigured, WaitingOn},
-    ids::RunId,
+    event::{Accepted, ApprovalsMode, Event, Inbound, Reconfigured, WaitingOn},
+    ids::{Hash, RunId},
     journal::{Append, Fence, Journal, JournalError},
+    model::ModelRef,
 };
 
-use crate::{env, exit::CliError, wiring::Runtime};
+use crate::{
+    agents, choose,
+    commands::run::offered,
+    config::Config,
+    dirs::Dirs,
+    env,
+    exit::CliError,
+    wiring::{self, Runtime},
+};
 
 const PAGE: u32 = 1_000;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -42,6 +51,17 @@ pub fn rests_on(journal: &dyn Journal, run: &RunId) -> Result<Option<WaitingOn>,
     })
 }
 
+/// What a person wants to be different; what is absent stays as it is.
+#[derive(Debug, Default)]
+pub struct Change {
+    pub models: Vec<ModelRef>,
+    pub agent: Option<String>,
+    pub approvals: Option<ApprovalsMode>,
+    /// Where rules come from and what they are: looked at before the configured ones, which are read anew.
+    pub policy: Option<(String, String)>,
+    pub who: String,
+}
+
 impl Runtime {
     /// Adds a message to a conversation that waits for one. The run is then this process's to drive.
     pub async fn say(&self, run: &RunId, source: &str, text: String) -> Result<Fence, CliError> {
@@ -54,14 +74,67 @@ impl Runtime {
         self.add(run, &WaitingOn::Message, Event::Said { inbound }, Vec::new()).await
     }
 
-    /// Changes a run that rests. `blobs` are those the change names.
-    pub async fn reconfigure(&self, run: &RunId, change: Reconfigured, blobs: Vec<Vec<u8>>) -> Result<(), CliError> {
+    /// Changes a run that rests, and says what is different now.
+    pub async fn reconfigure(
+        &self,
+        dirs: &Dirs,
+        config: &Config,
+        run: &RunId,
+        change: Change,
+    ) -> Result<String, CliError> {
         let on = rests_on(self.store.as_ref(), run)?.ok_or_else(|| not_at_rest(self.store.as_ref(), run))?;
-        let fence = self.add(run, &on, Event::Reconfigured(change), blobs).await?;
+        let now = current(self.store.as_ref(), run)?;
+        let (event, blobs) = self.worked_out(dirs, config, &now, change).await?;
+        let why = event.why.clone();
+        let fence = self.add(run, &on, Event::Reconfigured(event), blobs).await?;
         let mut append = Append::new(fence);
         append.push(Event::Waiting { on });
         let fence = self.store.append(append).await?;
-        Ok(self.store.release(fence).await?)
+        self.store.release(fence).await?;
+        Ok(why)
+    }
+
+    async fn worked_out(
+        &self,
+        dirs: &Dirs,
+        config: &Config,
+        now: &Accepted,
+        change: Change,
+    ) -> Result<(Reconfigured, Vec<Vec<u8>>), CliError> {
+        let mut event = Reconfigured::by(change.who);
+        let (mut blobs, mut why) = (Vec::new(), Vec::new());
+        let mut profile = now.profile.clone();
+        if let Some((name, text)) = change.policy {
+            profile.rules = wiring::profile(config, None, Some(text), profile.approvals)?.rules;
+            why.push(format!("rules of {name}"));
+        }
+        if let Some(mode) = change.approvals {
+            profile.approvals = mode;
+            why.push(format!("approvals {mode:?}").to_lowercase());
+        }
+        let agent = change.agent.map(|name| agents::find(dirs, &name)).transpose()?;
+        if let Some(agent) = &agent {
+            profile.grants = agent.definition.grants.as_ref().unwrap_or(&config.policy.grants).clone();
+            profile.tier = agent.definition.tier;
+            let system = agents::system(Some(agent), &now.workspace, &profile).0.into_bytes();
+            let tools = serde_json::to_vec(&offered(Some(agent))?).map_err(CliError::failed)?;
+            event.agent = Some(agents::reference(agent));
+            (event.system, event.tools) = (Some(Hash::of(&system)), Some(Hash::of(&tools)));
+            blobs.extend([system, tools]);
+            why.push(format!("agent {}", agent.name));
+        }
+        let brings_models = agent.as_ref().is_some_and(|agent| !agent.definition.models.is_empty());
+        if !change.models.is_empty() || brings_models {
+            let choice = choose::models(&change.models, agent.as_ref(), config, self).await?;
+            why.push(format!("model {}", choice.names()));
+            event.models = Some(choice.models);
+        }
+        if why.is_empty() {
+            return Err(CliError::usage("nothing is to be changed").help("name a model, an agent, approvals or rules"));
+        }
+        event.profile = (profile != now.profile).then_some(profile);
+        event.why = why.join(", ");
+        Ok((event, blobs))
     }
 
     /// Takes over a run that rests on `on`, and adds an event.

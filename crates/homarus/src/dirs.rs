@@ -9,6 +9,8 @@ pub struct Dirs {
     /// Journal, layers, locks, keys.
     pub state: PathBuf,
     pub config: PathBuf,
+    /// One folder for each agent.
+    pub agents: PathBuf,
     /// Weights of embedded models.
     pub models: PathBuf,
 }
@@ -22,6 +24,7 @@ impl Dirs {
             return Ok(Self {
                 state: home.join("state"),
                 config: home.join("config"),
+                agents: home.join("agents"),
                 models: models.unwrap_or_else(|| home.join("models")),
             });
         }
@@ -34,6 +37,7 @@ impl Dirs {
         Ok(Self {
             state: find("XDG_STATE_HOME", ".local/state")?,
             config: find("XDG_CONFIG_HOME", ".config")?,
+            agents: find("XDG_DATA_HOME", ".local/share")?.join("agents"),
             models: match models {
                 Some(models) => models,
                 None => find("XDG_CACHE_HOME", ".cache")?.join("models"),
@@ -47,7 +51,7 @@ impl Dirs {
 
     /// Folders no sandbox may see.
     pub fn hidden(&self) -> Vec<PathBuf> {
-        vec![self.state.clone(), self.config.clone()]
+        vec![self.state.clone(), self.config.clone(), self.agents.clone()]
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `homarus` program: command line, configuration and wiring. Everything else is a library.
 
+mod agents;
 mod approver;
 mod choose;
 mod cli;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use homarus_agent::Agent;
+use homarus_agent::{Agent, folder::AgentFolder};
 use homarus_api::{
     runs::Ended as EndedResponse,
     sandbox::{ProbeCheck, ProbeResponse},
@@ -269,7 +269,12 @@ pub fn read_journal() -> Result<Arc<Store>, CliError> {
 }
 
 /// What a run may do: the rules of its own first, then the configured or built-in ones.
-pub fn profile(config: &Config, own: Option<String>, approvals: ApprovalsMode) -> Result<Profile, CliError> {
+pub fn profile(
+    config: &Config,
+    agent: Option<&AgentFolder>,
+    own: Option<String>,
+    approvals: ApprovalsMode,
+) -> Result<Profile, CliError> {
     let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("the policy is not valid: {error}"));
     let base = config.policy.rules()?.unwrap_or_else(|| homarus_policy::DEFAULT_POLICY.to_owned());
     let rules = match own {
@@ -277,7 +282,10 @@ pub fn profile(config: &Config, own: Option<String>, approvals: ApprovalsMode) -
         Some(own) => stack(&own, &base).map_err(|error| wrong(&error))?,
     };
     homarus_policy::Policy::parse("policy", &rules).map_err(|error| wrong(&error))?;
-    Ok(Profile { grants: config.policy.grants.clone(), rules, approvals, tier: Tier::Internal })
+    let definition = agent.map(|agent| &agent.definition);
+    let grants = definition.and_then(|definition| definition.grants.as_ref()).unwrap_or(&config.policy.grants).clone();
+    homarus_policy::Grants::parse(&grants).map_err(|error| CliError::usage(format!("the grants: {error}")))?;
+    Ok(Profile { grants, rules, approvals, tier: definition.map_or(Tier::Internal, |definition| definition.tier) })
 }
 
 /// One policy of two: the rules of `own` are tried before those of `base`, and its default counts.

@@ -13,6 +13,7 @@ use std::{
 
 use homarus_contract::{
     BoxFuture,
+    action::Tier,
     gate::{MergePermit, Permit},
     ids::Hash,
     sandbox::{
@@ -82,6 +83,12 @@ impl Sandbox for L1 {
                 permit.run() == &spec.layer.run && permit.action().is_some_and(|action| action.call == spec.layer.call);
             if !fits {
                 return Err(SandboxError::Refused("the permit is for another call".into()));
+            }
+            if spec.tier > Tier::Internal {
+                return Err(SandboxError::Unavailable {
+                    reason: format!("the tier {:?} needs more isolation than l1 gives", spec.tier),
+                    fix: "no stronger back end was found here; lower the tier only if you trust the tool".into(),
+                });
             }
             let cancel = CancelOnDrop::new().map_err(setup)?;
             let signal = cancel.signal().map_err(setup)?;

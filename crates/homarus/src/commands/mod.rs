@@ -1,5 +1,10 @@
 //! One command a file: its arguments, and what it does.
 
+pub mod agents_create;
+pub mod agents_delete;
+pub mod agents_list;
+pub mod agents_show;
+pub mod agents_switch;
 pub mod models_list;
 pub mod models_pull;
 pub mod models_test;

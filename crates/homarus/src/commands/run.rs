@@ -6,15 +6,18 @@ use std::{
 };
 
 use clap::ValueEnum;
+use homarus_agent::folder::AgentFolder;
 use homarus_contract::{
     budget::Budget,
     event::{Accepted, ApprovalsMode, Inbound, Profile},
     ids::{Hash, RunId},
     journal::Journal,
+    message::ToolDefinition,
     model::ModelRef,
 };
 
 use crate::{
+    agents,
     approver::{Asking, TerminalApprover},
     choose,
     cli::VERSION,
@@ -33,6 +36,9 @@ pub struct Args {
     /// The model, as PROVIDER/MODEL; given more than once, the next is asked when one is down
     #[arg(long, value_name = "PROVIDER/MODEL")]
     model: Vec<ModelRef>,
+    /// The agent that does it (default: the one `homarus agents switch` chose, else none)
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
     /// The folder to work in
     #[arg(long, value_name = "DIR")]
     workspace: Option<PathBuf>,
@@ -122,8 +128,11 @@ impl Args {
         let dirs = Dirs::from_env()?;
         let config = Config::load(&dirs)?;
         let workspace = dirs::workspace(self.workspace.as_deref())?;
-        let profile = self.profile(&config)?;
-        let mut budget = config.budget();
+        let agent = agents::chosen(&dirs, self.agent.as_deref())?;
+        let own = self.policy.as_deref().map(read_policy).transpose()?;
+        let profile = wiring::profile(&config, agent.as_ref(), own, self.mode())?;
+        let mut budget =
+            agent.as_ref().map_or(config.budget(), |agent| agents::budget(config.budget(), &agent.definition));
         if let Some(usd) = self.budget_usd {
             budget.cost_max = Some(config::nano_usd(usd));
         }
@@ -134,12 +143,13 @@ impl Args {
             let observer = |store: &_| wiring::observer(self.json, store);
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             runtime.settle_orphans().await?;
-            let choice = choose::models(&self.model, &config, &runtime).await?;
+            let choice = choose::models(&self.model, agent.as_ref(), &config, &runtime).await?;
             if !self.json {
                 eprintln!("model {} ({})", choice.names(), choice.why);
             }
             let request = Request {
                 source: "cli",
+                agent: agent.as_ref(),
                 prompt,
                 workspace,
                 profile,
@@ -148,16 +158,14 @@ impl Args {
                 with_tools: true,
                 conversation: self.conversation,
             };
-            let (accepted, blobs) = accepted(request)?;
+            let Made { accepted, blobs, notes } = accepted(request)?;
+            for note in notes {
+                eprintln!("note: {note}");
+            }
             let run = accepted.run.clone();
             let fence = runtime.store.accept(accepted, blobs).await?;
             runtime.drive(run, fence, self.json).await
         })?
-    }
-
-    fn profile(&self, config: &Config) -> Result<Profile, CliError> {
-        let own = self.policy.as_deref().map(read_policy).transpose()?;
-        wiring::profile(config, own, self.mode())
     }
 }
 
@@ -167,8 +175,9 @@ pub fn read_policy(path: &Path) -> Result<String, CliError> {
 }
 
 /// What a new run is made of.
-pub struct Request {
+pub struct Request<'a> {
     pub source: &'static str,
+    pub agent: Option<&'a AgentFolder>,
     pub prompt: String,
     pub workspace: PathBuf,
     pub profile: Profile,
@@ -179,23 +188,29 @@ pub struct Request {
 }
 
 /// The first event of a run, and the blobs it names.
-pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> {
+pub struct Made {
+    pub accepted: Accepted,
+    pub blobs: Vec<Vec<u8>>,
+    /// What a person should know of how the prompt was made.
+    pub notes: Vec<String>,
+}
+
+pub fn accepted(request: Request<'_>) -> Result<Made, CliError> {
     let run = new_run_id()?;
-    let (definitions, orientation) = if request.with_tools {
-        let definitions = homarus_tools::all().iter().map(|tool| tool.definition()).collect();
-        (definitions, wiring::orientation(&request.workspace, &request.profile))
+    let (definitions, orientation, (system, notes)) = if request.with_tools {
+        let system = agents::system(request.agent, &request.workspace, &request.profile);
+        (offered(request.agent)?, wiring::orientation(&request.workspace, &request.profile), system)
     } else {
-        (Vec::new(), String::new())
+        (Vec::new(), String::new(), (homarus_agent::prompt::system().to_owned(), Vec::new()))
     };
     let tools = serde_json::to_vec(&definitions).map_err(CliError::failed)?;
-    let system = homarus_agent::prompt::system().as_bytes().to_vec();
-    let orientation = orientation.into_bytes();
+    let (system, orientation) = (system.into_bytes(), orientation.into_bytes());
     let accepted = Accepted {
         inbound: Inbound { source: request.source.to_owned(), ext_id: run.to_string(), text: request.prompt },
         run,
         machine: "agent".to_owned(),
         workspace: request.workspace,
-        agent: None,
+        agent: request.agent.map(agents::reference),
         models: request.models,
         profile: request.profile,
         budget: request.budget,
@@ -205,7 +220,17 @@ pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> 
         orientation: Hash::of(&orientation),
         homarus_version: VERSION.to_owned(),
     };
-    Ok((accepted, vec![system, tools, orientation]))
+    Ok(Made { accepted, blobs: vec![system, tools, orientation], notes })
+}
+
+/// The definitions of the tools an agent is offered.
+pub fn offered(agent: Option<&AgentFolder>) -> Result<Vec<ToolDefinition>, CliError> {
+    let mut definitions: Vec<ToolDefinition> = homarus_tools::all().iter().map(|tool| tool.definition()).collect();
+    let known: Vec<String> = definitions.iter().map(|tool| tool.name.clone()).collect();
+    if let Some(wanted) = agents::tools(agent, &known)? {
+        definitions.retain(|tool| wanted.contains(&tool.name));
+    }
+    Ok(definitions)
 }
 
 pub fn new_run_id() -> Result<RunId, CliError> {

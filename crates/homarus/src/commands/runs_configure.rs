@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use homarus_api::runs::ConfigureResponse;
-use homarus_contract::{event::Reconfigured, model::ModelRef};
+use homarus_contract::model::ModelRef;
 
-use super::{find_run, run::Approvals};
+use super::{
+    find_run,
+    run::{Approvals, read_policy},
+};
 use crate::{
     approver::{Asking, TerminalApprover},
-    choose,
     config::Config,
-    conversation,
+    conversation::{self, Change},
     dirs::Dirs,
     exit::CliError,
     put,
@@ -24,6 +26,9 @@ pub struct Args {
     /// The model from here on, as PROVIDER/MODEL; given more than once, the next is asked when one is down
     #[arg(long, value_name = "PROVIDER/MODEL")]
     model: Vec<ModelRef>,
+    /// The agent from here on: its persona, memory, tools and grants
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
     /// What happens from here on when a rule says ask
     #[arg(long, value_enum)]
     approvals: Option<Approvals>,
@@ -44,49 +49,24 @@ impl Args {
             let runtime = Runtime::build(&dirs, &config, observer, TerminalApprover::new(Asking::Nobody))?;
             runtime.settle_orphans().await?;
             let run = find_run(runtime.store.as_ref(), &self.run)?;
-            let change = self.change(&config, &runtime, &run).await?;
-            let why = change.why.clone();
-            runtime.reconfigure(&run, change, Vec::new()).await?;
+            let policy = match &self.policy {
+                None => None,
+                Some(path) => Some((path.display().to_string(), read_policy(path)?)),
+            };
+            let change = Change {
+                models: self.model,
+                agent: self.agent,
+                approvals: self.approvals.map(Approvals::mode),
+                policy,
+                who: conversation::who("cli"),
+            };
+            let changed = runtime.reconfigure(&dirs, &config, &run, change).await?;
             if self.json {
-                put::json(&ConfigureResponse { run, changed: why })?;
+                put::json(&ConfigureResponse { run, changed })?;
             } else {
-                put::line(&format!("run {run}: {why}"))?;
+                put::line(&format!("run {run}: {changed}"))?;
             }
             Ok(0)
         })?
-    }
-
-    async fn change(
-        &self,
-        config: &Config,
-        runtime: &Runtime,
-        run: &homarus_contract::ids::RunId,
-    ) -> Result<Reconfigured, CliError> {
-        let now = conversation::current(runtime.store.as_ref(), run)?;
-        let mut change = Reconfigured::by(conversation::who("cli"));
-        let mut why = Vec::new();
-        if !self.model.is_empty() {
-            let choice = choose::models(&self.model, config, runtime).await?;
-            why.push(format!("model {}", choice.names()));
-            change.models = Some(choice.models);
-        }
-        let mode = self.approvals.map(Approvals::mode);
-        if self.policy.is_some() || mode.is_some() {
-            let mut profile = now.profile;
-            if let Some(path) = &self.policy {
-                profile = wiring::profile(config, Some(super::run::read_policy(path)?), profile.approvals)?;
-                why.push(format!("rules of {}", path.display()));
-            }
-            if let Some(mode) = mode {
-                profile.approvals = mode;
-                why.push(format!("approvals {mode:?}").to_lowercase());
-            }
-            change.profile = Some(profile);
-        }
-        if why.is_empty() {
-            return Err(CliError::usage("nothing is to be changed").help("give --model, --approvals or --policy"));
-        }
-        change.why = why.join(", ");
-        Ok(change)
     }
 }

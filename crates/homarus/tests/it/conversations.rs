@@ -110,7 +110,7 @@ fn the_model_and_the_rules_change_and_the_conversation_is_kept() {
     let done = program.output(&configure);
     assert_eq!(done.code, 0, "{done:?}");
     let changed: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
-    assert_eq!(changed["changed"], "model openai/second, approvals deny");
+    assert_eq!(changed["changed"], "approvals deny, model openai/second");
     let done = program.output(&["runs", "say", "last", "write a file"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(program.file("a.txt"), None, "the new rules hold");

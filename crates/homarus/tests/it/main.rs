@@ -1,5 +1,6 @@
 //! The whole of Homarus: the protocol against kills, and the program as its users run it.
 
+mod agents;
 mod cli;
 mod conversations;
 mod embedded;

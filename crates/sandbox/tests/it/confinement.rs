@@ -292,6 +292,18 @@ async fn internal_functions_run_inside() {
 }
 
 #[tokio::test]
+async fn a_tier_that_needs_more_isolation_is_refused() {
+    use homarus_contract::action::Tier;
+    let fixture = Fixture::new();
+    for tier in [Tier::Untrusted, Tier::LlmGenerated] {
+        let mut spec = fixture.shell("true");
+        spec.tier = tier;
+        let result = fixture.exec_into(spec, std::sync::Arc::new(|_| {})).await.map(|_| ());
+        assert!(matches!(result, Err(SandboxError::Unavailable { .. })), "{tier:?}: {result:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_permit_of_another_call_is_refused() {
     use homarus_contract::{ids::CallId, sandbox::Sandbox};
     let fixture = Fixture::new();

@@ -1,0 +1,134 @@
+//! Agents: which one a run has, and what that means for it.
+
+use std::{fs, io::ErrorKind, path::Path};
+
+use homarus_agent::{
+    folder::{self, AgentFolder, AgentName, Definition, FolderError, MEMORY_BYTES_DEFAULT, Memory},
+    prompt,
+};
+use homarus_contract::{
+    budget::Budget,
+    event::{AgentRef, Profile},
+    tool::ReadRules,
+};
+use homarus_guard::Readable;
+
+use crate::{config, dirs::Dirs, exit::CliError};
+
+/// What an agent's folder holds, in the order it is shown.
+pub const FILES: [&str; 6] = [folder::DEFINITION_FILE, "IDENTITY.md", "SOUL.md", "USER.md", "AGENTS.md", "MEMORY.md"];
+/// Names the agent of runs that name none. It begins with a dot, so no agent can be called that.
+const CURRENT_FILE: &str = ".current";
+
+/// The agent a run has: the one named, else the one that was switched to, else none.
+pub fn chosen(dirs: &Dirs, named: Option<&str>) -> Result<Option<AgentFolder>, CliError> {
+    match named {
+        Some(name) => find(dirs, name).map(Some),
+        None => match current(dirs)? {
+            None => Ok(None),
+            Some(name) => AgentFolder::open(&dirs.agents, &name).map(Some).map_err(|error| {
+                let help = "`homarus agents switch NAME` chooses another, `homarus agents switch --none` none";
+                CliError::usage(format!("the current agent cannot be used: {error}")).help(help)
+            }),
+        },
+    }
+}
+
+pub fn find(dirs: &Dirs, name: &str) -> Result<AgentFolder, CliError> {
+    let name: AgentName = name.parse()?;
+    AgentFolder::open(&dirs.agents, &name).map_err(|error| match error {
+        FolderError::NoSuchAgent(name) => no_such(dirs, &name),
+        error => error.into(),
+    })
+}
+
+fn no_such(dirs: &Dirs, name: &AgentName) -> CliError {
+    let names = folder::names(&dirs.agents).unwrap_or_default();
+    let known: Vec<&str> = names.iter().map(AgentName::as_str).collect();
+    CliError::usage(format!("there is no agent {name}")).help(match known.as_slice() {
+        [] => format!("make it with: homarus agents create {name}"),
+        known => format!("there are {}; make a new one with `homarus agents create`", known.join(", ")),
+    })
+}
+
+/// The agent that was switched to.
+pub fn current(dirs: &Dirs) -> Result<Option<AgentName>, CliError> {
+    let path = dirs.agents.join(CURRENT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().parse()?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CliError::failed(format!("{} cannot be read: {error}", path.display()))),
+    }
+}
+
+pub fn switch(dirs: &Dirs, to: Option<&AgentFolder>) -> Result<(), CliError> {
+    let path = dirs.agents.join(CURRENT_FILE);
+    let failed = |error: std::io::Error| CliError::failed(format!("{} cannot be written: {error}", path.display()));
+    match to {
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        },
+        Some(agent) => {
+            let new = path.with_extension("new");
+            fs::write(&new, format!("{}\n", agent.name)).and_then(|()| fs::rename(&new, &path)).map_err(failed)
+        }
+    }
+}
+
+pub fn reference(agent: &AgentFolder) -> AgentRef {
+    AgentRef { name: agent.name.to_string(), folder: agent.path.clone() }
+}
+
+/// The configured bounds, where the agent does not say otherwise.
+pub fn budget(base: Budget, definition: &Definition) -> Budget {
+    let limits = &definition.limits;
+    Budget {
+        cost_max: limits.usd.map(config::nano_usd).or(base.cost_max),
+        tokens_max: limits.tokens.unwrap_or(base.tokens_max),
+        steps_max: limits.steps.unwrap_or(base.steps_max),
+        wall_ms_max: limits.wall_s.map_or(base.wall_ms_max, |seconds| seconds.saturating_mul(1000)),
+    }
+}
+
+/// The system prompt of a run, and what a person should know about it: memory that did not fit, say.
+pub fn system(agent: Option<&AgentFolder>, workspace: &Path, profile: &Profile) -> (String, Vec<String>) {
+    let (mut files, notes) = agent.map(|agent| folder::memory_of(&agent.path)).unwrap_or_default();
+    let rules = Readable::of(profile);
+    let from_workspace =
+        folder::workspace_file(workspace, |path| rules.as_ref().is_ok_and(|rules| rules.may_read(path)));
+    // Before MEMORY.md, which changes most.
+    let at = files.iter().position(|file| file.keeps_its_end).unwrap_or(files.len());
+    files.splice(at..at, from_workspace);
+    let bytes_max = agent.and_then(|agent| agent.definition.memory_bytes_max).unwrap_or(MEMORY_BYTES_DEFAULT);
+    let memory = Memory::pack(&files, notes, bytes_max);
+    let persona = agent.map_or("", |agent| agent.definition.persona.as_str());
+    (prompt::with_memory(persona, &memory.text), memory.notes)
+}
+
+/// The tools an agent is offered, by name; `None`: all.
+pub fn tools<'a>(agent: Option<&'a AgentFolder>, known: &[String]) -> Result<Option<&'a [String]>, CliError> {
+    let Some((agent, wanted)) = agent.and_then(|agent| Some((agent, agent.definition.tools.as_deref()?))) else {
+        return Ok(None);
+    };
+    match wanted.iter().find(|name| !known.contains(name) && !OPTIONAL.contains(&name.as_str())) {
+        None => Ok(Some(wanted)),
+        Some(name) => Err(CliError::usage(format!("agent {} wants the tool {name:?}, which there is not", agent.name))
+            .help(format!("the tools are {}", known.join(", ")))),
+    }
+}
+
+/// Tools that exist, but are offered only where they are set up.
+const OPTIONAL: [&str; 3] = ["http.request", "web.search", "memory.note"];
+
+impl From<FolderError> for CliError {
+    fn from(error: FolderError) -> Self {
+        match error {
+            FolderError::Io { .. } => Self::failed(error),
+            FolderError::Invalid { .. } => {
+                Self::usage(error).help("correct it with: homarus agents edit NAME; its comments list every key")
+            }
+            error => Self::usage(error),
+        }
+    }
+}
