@@ -125,6 +125,7 @@ fn accepted() -> Accepted {
         workspace: "/w".into(),
         agent: None,
         models: vec![model("a/x"), model("b/y")],
+        models_why: String::new(),
         profile: Profile {
             grants: Vec::new(),
             rules: String::new(),

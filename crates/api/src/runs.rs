@@ -107,7 +107,10 @@ pub struct RunDetail {
     #[serde(flatten)]
     pub row: RunRow,
     pub limits: Budget,
+    pub agent: Option<String>,
     pub models: Vec<ModelRef>,
+    /// Why these models.
+    pub models_why: String,
     pub steps: u32,
     pub input_tokens: u64,
     pub output_tokens: u64,

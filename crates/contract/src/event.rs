@@ -170,6 +170,9 @@ pub struct Accepted {
     pub agent: Option<AgentRef>,
     /// Asked in this order: the next when one is down.
     pub models: Vec<ModelRef>,
+    /// Why these: an option, a rule, the configuration.
+    #[serde(default)]
+    pub models_why: String,
     pub profile: Profile,
     pub budget: Budget,
     /// It does not finish with an answer, but waits for the next message.

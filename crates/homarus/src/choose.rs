@@ -11,7 +11,7 @@ use homarus_contract::{
 use homarus_models::{LocalOptions, Options, ProviderKind, ProviderOptions, base_url_from_env_value};
 use homarus_vault::{SecretEntry, Vault};
 
-use crate::{config::Config, dirs::Dirs, env, exit::CliError, weights, wiring::Runtime};
+use crate::{config::Config, dirs::Dirs, env, exit::CliError, route, weights, wiring::Runtime};
 
 pub const LOCAL: &str = "local";
 
@@ -99,6 +99,7 @@ fn worker_beside_us() -> Option<PathBuf> {
 /// The models of a run: those given, else those configured, else the first that is set up.
 pub async fn models(
     given: &[ModelRef],
+    request: &route::Request<'_>,
     agent: Option<&AgentFolder>,
     config: &Config,
     runtime: &Runtime,
@@ -109,6 +110,9 @@ pub async fn models(
         }
         return Ok(Choice { models: given.to_vec(), why: "named with --model".to_owned() });
     }
+    if let Some(choice) = routed(request, agent, config, runtime) {
+        return Ok(choice);
+    }
     if let Some(agent) = agent.filter(|agent| !agent.definition.models.is_empty()) {
         let models = ready(&agent.definition.models, runtime)?;
         return Ok(Choice { models, why: format!("models of agent {}", agent.name) });
@@ -118,6 +122,21 @@ pub async fn models(
         return Ok(Choice { models, why: "models.order in the configuration".to_owned() });
     }
     first_set_up(config, runtime).await
+}
+
+/// The models of the first rule that fits and has one that can be asked.
+fn routed(
+    request: &route::Request<'_>,
+    agent: Option<&AgentFolder>,
+    config: &Config,
+    runtime: &Runtime,
+) -> Option<Choice> {
+    let names_own = agent.is_some_and(|agent| !agent.definition.models.is_empty());
+    config.models.route.iter().enumerate().find_map(|(index, rule)| {
+        let models =
+            (rule.fits(request) && (rule.agent.is_some() || !names_own)).then(|| ready(&rule.models, runtime))?;
+        Some(Choice { models: models.ok()?, why: format!("rule {} of models.route: {}", index + 1, rule.why()) })
+    })
 }
 
 /// Those of an order that can be asked; if none can, why the first cannot.

@@ -6,7 +6,7 @@ use homarus_contract::{budget::Budget, model::ModelRef, sandbox::Limits};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{dirs::Dirs, exit::CliError};
+use crate::{dirs::Dirs, exit::CliError, route::Route};
 
 pub const DEFAULT: &str = include_str!("../data/homarus.toml");
 
@@ -27,6 +27,7 @@ pub struct Config {
 pub struct Models {
     pub order: Vec<ModelRef>,
     pub output_tokens_max: u32,
+    pub route: Vec<Route>,
     pub default: DefaultModels,
     pub local: LocalModel,
 }
@@ -140,6 +141,9 @@ impl Config {
             ("models.output_tokens_max", u64::from(self.models.output_tokens_max)),
             ("approvals.expire_s", self.approvals.expire_s),
         ];
+        if let Some(at) = self.models.route.iter().position(|route| route.models.is_empty()) {
+            return Err(format!("models.route number {} names no models", at + 1));
+        }
         for (key, value) in positive {
             if value == 0 || value > 1 << 40 {
                 return Err(format!("{key} must be from 1 to {}", 1u64 << 40));
@@ -242,6 +246,9 @@ mod tests {
         check("[budget]\nusd = -1.0", Err("budget.usd"));
         check("[models]\norder = [\"nonsense\"]", Err("PROVIDER/MODEL"));
         check("[models", Err("not valid"));
+        check("[[models.route]]\nmodels = [\"local/x\"]\nwords_max = 20", Ok(()));
+        check("[[models.route]]\nmodels = []", Err("names no models"));
+        check("[[models.route]]\nmodels = [\"local/x\"]\nwords = 20", Err("unknown field `words`"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     dirs::Dirs,
     env,
     exit::CliError,
+    route,
     wiring::{self, Runtime},
 };
 
@@ -123,9 +124,11 @@ impl Runtime {
             blobs.extend([system, tools]);
             why.push(format!("agent {}", agent.name));
         }
+        let name = agent.as_ref().map(|agent| agent.name.as_str());
+        let request = route::Request { text: &now.inbound.text, tools: true, agent: name, tags: &[] };
         let brings_models = agent.as_ref().is_some_and(|agent| !agent.definition.models.is_empty());
         if !change.models.is_empty() || brings_models {
-            let choice = choose::models(&change.models, agent.as_ref(), config, self).await?;
+            let choice = choose::models(&change.models, &request, agent.as_ref(), config, self).await?;
             why.push(format!("model {}", choice.names()));
             event.models = Some(choice.models);
         }

@@ -11,6 +11,7 @@ mod dirs;
 mod env;
 mod exit;
 mod put;
+mod route;
 mod show;
 mod weights;
 mod wiring;

@@ -123,6 +123,7 @@ fn accepted(at: u32) -> Accepted {
         workspace: "/nowhere".into(),
         agent: None,
         models: vec![ModelRef { provider: "none".into(), model: "none".into() }],
+        models_why: String::new(),
         profile: Profile {
             grants: Vec::new(),
             rules: String::new(),

@@ -107,6 +107,11 @@ impl AgentFolder {
         Self::open(agents, name)
     }
 
+    /// Whether it is to be offered no tools at all.
+    pub fn has_no_tools(&self) -> bool {
+        self.definition.tools.as_ref().is_some_and(Vec::is_empty)
+    }
+
     pub fn delete(self) -> Result<(), FolderError> {
         fs::remove_dir_all(&self.path).map_err(FolderError::io(&self.path))
     }

@@ -19,14 +19,14 @@ use homarus_driver::{
     ports::{Live, Observer},
 };
 
-use super::run::{Made, Request, accepted};
+use super::run::{Request, accepted};
 use crate::{
     approver::{Asking, TerminalApprover},
     choose,
     config::Config,
     dirs::{self, Dirs},
     exit::CliError,
-    put,
+    put, route,
     wiring::{self, Runtime},
 };
 
@@ -48,7 +48,7 @@ impl Args {
             let approver = TerminalApprover::new(Asking::Nobody);
             let runtime = Runtime::build(&dirs, &config, |_| watch.clone(), approver)?;
             let given: Vec<ModelRef> = self.model.clone().into_iter().collect();
-            let choice = choose::models(&given, None, &config, &runtime).await?;
+            let choice = choose::models(&given, &route::Request::default(), None, &config, &runtime).await?;
             let model = choice.models.first().cloned().ok_or_else(|| CliError::failed("no model"))?;
             Ok::<_, CliError>((model.clone(), ask(&runtime, &config, model).await?))
         })??;
@@ -72,15 +72,17 @@ async fn ask(runtime: &Runtime, config: &Config, model: ModelRef) -> Result<Ende
     let request = Request {
         source: "models-test",
         agent: None,
+        system: homarus_agent::prompt::system().to_owned(),
         prompt: "Say the word ready.".to_owned(),
         workspace: dirs::workspace(None)?,
         profile: wiring::profile(config, None, None, homarus_contract::event::ApprovalsMode::Deny)?,
         budget: Budget { steps_max: 4, ..config.budget() },
         models: vec![model],
+        models_why: "a test".to_owned(),
         with_tools: false,
         conversation: false,
     };
-    let Made { accepted, blobs, .. } = accepted(request)?;
+    let (accepted, blobs) = accepted(request)?;
     let run = accepted.run.clone();
     let fence = runtime.store.accept(accepted, blobs).await?;
     runtime.register(&run)?;

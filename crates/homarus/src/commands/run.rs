@@ -24,6 +24,7 @@ use crate::{
     config::{self, Config},
     dirs::{self, Dirs},
     exit::CliError,
+    route,
     wiring::{self, Runtime},
 };
 
@@ -39,6 +40,12 @@ pub struct Args {
     /// The agent that does it (default: the one `homarus agents switch` chose, else none)
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    /// Offer no tools: an answer, and nothing is done
+    #[arg(long)]
+    no_tools: bool,
+    /// A word for what kind of request this is, for rules that choose the model; can be given again
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
     /// The folder to work in
     #[arg(long, value_name = "DIR")]
     workspace: Option<PathBuf>,
@@ -143,25 +150,31 @@ impl Args {
             let observer = |store: &_| wiring::observer(self.json, store);
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             runtime.settle_orphans().await?;
-            let choice = choose::models(&self.model, agent.as_ref(), &config, &runtime).await?;
+            let with_tools = !self.no_tools && agent.as_ref().is_none_or(|agent| !agent.has_no_tools());
+            let name = agent.as_ref().map(|agent| agent.name.as_str());
+            let asked = route::Request { text: &prompt, tools: with_tools, agent: name, tags: &self.tag };
+            let choice = choose::models(&self.model, &asked, agent.as_ref(), &config, &runtime).await?;
             if !self.json {
                 eprintln!("model {} ({})", choice.names(), choice.why);
             }
+            let (system, notes) = agents::system(agent.as_ref(), &workspace, &profile);
+            for note in notes {
+                eprintln!("note: {note}");
+            }
             let request = Request {
                 source: "cli",
+                system,
                 agent: agent.as_ref(),
                 prompt,
                 workspace,
                 profile,
                 budget,
                 models: choice.models,
-                with_tools: true,
+                models_why: choice.why,
+                with_tools: !self.no_tools,
                 conversation: self.conversation,
             };
-            let Made { accepted, blobs, notes } = accepted(request)?;
-            for note in notes {
-                eprintln!("note: {note}");
-            }
+            let (accepted, blobs) = accepted(request)?;
             let run = accepted.run.clone();
             let fence = runtime.store.accept(accepted, blobs).await?;
             runtime.drive(run, fence, self.json).await
@@ -178,33 +191,29 @@ pub fn read_policy(path: &Path) -> Result<String, CliError> {
 pub struct Request<'a> {
     pub source: &'static str,
     pub agent: Option<&'a AgentFolder>,
+    /// The system prompt.
+    pub system: String,
     pub prompt: String,
     pub workspace: PathBuf,
     pub profile: Profile,
     pub budget: Budget,
     pub models: Vec<ModelRef>,
+    /// Why these models.
+    pub models_why: String,
     pub with_tools: bool,
     pub conversation: bool,
 }
 
 /// The first event of a run, and the blobs it names.
-pub struct Made {
-    pub accepted: Accepted,
-    pub blobs: Vec<Vec<u8>>,
-    /// What a person should know of how the prompt was made.
-    pub notes: Vec<String>,
-}
-
-pub fn accepted(request: Request<'_>) -> Result<Made, CliError> {
+pub fn accepted(request: Request<'_>) -> Result<(Accepted, Vec<Vec<u8>>), CliError> {
     let run = new_run_id()?;
-    let (definitions, orientation, (system, notes)) = if request.with_tools {
-        let system = agents::system(request.agent, &request.workspace, &request.profile);
-        (offered(request.agent)?, wiring::orientation(&request.workspace, &request.profile), system)
+    let (definitions, orientation) = if request.with_tools {
+        (offered(request.agent)?, wiring::orientation(&request.workspace, &request.profile))
     } else {
-        (Vec::new(), String::new(), (homarus_agent::prompt::system().to_owned(), Vec::new()))
+        (Vec::new(), String::new())
     };
     let tools = serde_json::to_vec(&definitions).map_err(CliError::failed)?;
-    let (system, orientation) = (system.into_bytes(), orientation.into_bytes());
+    let (system, orientation) = (request.system.into_bytes(), orientation.into_bytes());
     let accepted = Accepted {
         inbound: Inbound { source: request.source.to_owned(), ext_id: run.to_string(), text: request.prompt },
         run,
@@ -212,6 +221,7 @@ pub fn accepted(request: Request<'_>) -> Result<Made, CliError> {
         workspace: request.workspace,
         agent: request.agent.map(agents::reference),
         models: request.models,
+        models_why: request.models_why,
         profile: request.profile,
         budget: request.budget,
         conversation: request.conversation,
@@ -220,7 +230,7 @@ pub fn accepted(request: Request<'_>) -> Result<Made, CliError> {
         orientation: Hash::of(&orientation),
         homarus_version: VERSION.to_owned(),
     };
-    Ok(Made { accepted, blobs: vec![system, tools, orientation], notes })
+    Ok((accepted, vec![system, tools, orientation]))
 }
 
 /// The definitions of the tools an agent is offered.

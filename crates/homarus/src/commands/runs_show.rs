@@ -3,7 +3,7 @@
 use homarus_api::runs::{OpenQuestion, RunDetail};
 use homarus_contract::{
     action::{Action, Plan},
-    event::{Event, Record},
+    event::{Event, Reconfigured, Record},
     ids::{CallId, RunId},
     journal::{Journal, JournalError},
     sandbox::LayerDiff,
@@ -46,7 +46,9 @@ pub fn detail(journal: &dyn Journal, run: &RunId) -> Result<RunDetail, JournalEr
         cost_usd: row.cost_known.then(|| put::usd(row.budget.used.cost)),
         row,
         limits,
+        agent: None,
         models: Vec::new(),
+        models_why: String::new(),
         steps: 0,
         input_tokens: 0,
         output_tokens: 0,
@@ -79,8 +81,12 @@ pub fn detail(journal: &dyn Journal, run: &RunId) -> Result<RunDetail, JournalEr
 
 fn count(detail: &mut RunDetail, record: &Record) {
     match &record.event {
-        Event::Accepted(accepted) => detail.models.clone_from(&accepted.models),
-        Event::Reconfigured(change) => detail.models = change.models.clone().unwrap_or_else(|| detail.models.clone()),
+        Event::Accepted(accepted) => {
+            detail.models.clone_from(&accepted.models);
+            detail.models_why.clone_from(&accepted.models_why);
+            detail.agent = accepted.agent.as_ref().map(|agent| agent.name.clone());
+        }
+        Event::Reconfigured(change) => reconfigured(detail, change),
         Event::ModelIntent { step, .. } => detail.steps = *step,
         Event::ModelResult { usage, wall_ms, .. } => {
             detail.input_tokens += usage.input_tokens.unwrap_or(0) + usage.cache_write_tokens.unwrap_or(0);
@@ -96,6 +102,16 @@ fn count(detail: &mut RunDetail, record: &Record) {
         Event::ApprovalDecided { approval, .. } if approval.granted => detail.approved += 1,
         Event::TurnEnded { summary, .. } | Event::Finished { summary, .. } => detail.summary = Some(summary.clone()),
         _ => {}
+    }
+}
+
+fn reconfigured(detail: &mut RunDetail, change: &Reconfigured) {
+    if let Some(models) = &change.models {
+        detail.models.clone_from(models);
+        detail.models_why = format!("changed by {}", change.who);
+    }
+    if let Some(agent) = &change.agent {
+        detail.agent = Some(agent.name.clone());
     }
 }
 
@@ -153,7 +169,8 @@ fn print(detail: &RunDetail) -> Result<(), CliError> {
         ("status", style.bold(status_word(row))),
         ("result", detail.summary.as_deref().map_or_else(|| "-".to_owned(), |text| one_line(text, 500))),
         ("workspace", one_line(&row.workspace, 300)),
-        ("models", one_line(&models.join(", "), 300)),
+        ("agent", detail.agent.clone().unwrap_or_else(|| "-".to_owned())),
+        ("models", one_line(&format!("{} ({})", models.join(", "), detail.models_why), 300)),
         ("started", format!("{} UTC", put::time(row.created_ms))),
         ("worked", put::duration(detail.wall_ms)),
         ("steps", format!("{} of {}", detail.steps, detail.limits.steps_max)),

@@ -141,3 +141,40 @@ fn no_sandbox_sees_an_agents_folder() {
     let last = program.server.model_calls().last().unwrap().body["messages"].to_string();
     assert!(last.contains("No such file") && !last.contains("the secret of ada"), "{last}");
 }
+
+#[test]
+fn rules_send_simple_requests_to_another_model_and_say_why() {
+    let program = Program::with_turns((0..6).map(|_| Turn::text("Answered.")).collect());
+    std::fs::create_dir_all(program.home.join("config")).unwrap();
+    let config = r#"
+[models]
+order = ["openai/big"]
+
+[[models.route]]
+models = ["local/not-here"]
+words_max = 100
+
+[[models.route]]
+models = ["openai/small"]
+words_max = 4
+tools = false
+
+[[models.route]]
+models = ["openai/tagged"]
+tag = "cheap"
+"#;
+    std::fs::write(program.home.join("config/homarus.toml"), config).unwrap();
+    made(&program, "own", "base");
+    set(&program, "own", "agent.toml", "models = [\"openai/of-agent\"]");
+    let check = |args: &[&str], model: &str, why: &str| {
+        assert_eq!(program.output(&[&["run"], args].concat()).code, 0, "{args:?}");
+        assert_eq!(program.server.model_calls().last().unwrap().body["model"], model, "{args:?}");
+        assert_eq!(program.show()["models_why"], why, "{args:?}");
+    };
+    check(&["how many files", "--no-tools"], "small", "rule 2 of models.route: words_max = 4, tools = false");
+    check(&["how many files"], "big", "models.order in the configuration");
+    check(&["how many files", "--tag", "cheap"], "tagged", "rule 3 of models.route: tag = cheap");
+    check(&["how many files", "--tag", "cheap", "--agent", "own"], "of-agent", "models of agent own");
+    check(&["how many files", "--no-tools", "--model", "openai/named"], "named", "named with --model");
+    assert!(tools_of(&program, 0).is_empty() && !tools_of(&program, 1).is_empty());
+}

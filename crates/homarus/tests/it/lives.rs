@@ -160,6 +160,7 @@ impl World {
             workspace: self.workspace.clone(),
             agent: None,
             models: vec!["test/scripted".parse().unwrap()],
+            models_why: String::new(),
             profile: self.profile(),
             budget: Budget { steps_max: 40, ..Budget::default() },
             conversation: false,

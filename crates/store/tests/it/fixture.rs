@@ -89,6 +89,7 @@ pub fn accepted(name: &str) -> Accepted {
         workspace: "/home/user/project".into(),
         agent: None,
         models: vec![model()],
+        models_why: String::new(),
         profile: Profile {
             grants: vec!["shell:run".into()],
             rules: String::new(),
