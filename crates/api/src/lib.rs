@@ -1,6 +1,7 @@
 //! What a user can do to the system, defined once: name, HTTP method and path, capability, request
 //! and response. Every surface prints, serves or calls these types; none has its own.
 
+pub mod config;
 pub mod models;
 pub mod operation;
 pub mod runs;

@@ -7,8 +7,11 @@ mod commands;
 mod config;
 mod conversation;
 mod dirs;
+#[cfg(test)]
+mod docs;
 mod env;
 mod exit;
+mod nearest;
 mod put;
 mod show;
 mod weights;

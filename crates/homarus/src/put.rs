@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::exit::CliError;
+use crate::{exit::CliError, show::style::Style};
 
 /// Prints a response as one JSON document.
 pub fn json(response: &impl Serialize) -> Result<(), CliError> {
@@ -21,6 +21,12 @@ pub fn line(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Says something to a person, beside what a script reads.
+pub fn note(text: &str) {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{}", Style::for_stderr().dim(text));
 }
 
 /// Nano-USD as USD, without needless zeros: `0`, `0.0123`.

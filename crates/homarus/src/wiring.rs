@@ -270,7 +270,7 @@ pub fn read_journal() -> Result<Arc<Store>, CliError> {
 
 /// What a run may do: the rules of its own first, then the configured or built-in ones.
 pub fn profile(config: &Config, own: Option<String>, approvals: ApprovalsMode) -> Result<Profile, CliError> {
-    let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("the policy is not valid: {error}"));
+    let wrong = |error: &dyn std::fmt::Display| CliError::usage("the policy is not valid").cause(error);
     let base = config.policy.rules()?.unwrap_or_else(|| homarus_policy::DEFAULT_POLICY.to_owned());
     let rules = match own {
         None => base,
@@ -346,8 +346,8 @@ fn sandbox_options(
     Ok(options)
 }
 
-fn prices(config: &Config) -> Result<Prices, CliError> {
-    let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("the price file is not valid: {error}"));
+pub fn prices(config: &Config) -> Result<Prices, CliError> {
+    let wrong = |error: &dyn std::fmt::Display| CliError::usage("the price file is not valid").cause(error);
     let mut prices = Prices::built_in().map_err(|error| wrong(&error))?;
     if let Some(text) = config.prices.read()? {
         prices.merge(&text).map_err(|error| wrong(&error))?;

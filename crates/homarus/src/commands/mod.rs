@@ -1,5 +1,10 @@
 //! One command a file: its arguments, and what it does.
 
+pub mod config_check;
+pub mod config_edit;
+pub mod config_get;
+pub mod config_path;
+pub mod config_set;
 pub mod models_list;
 pub mod models_pull;
 pub mod models_test;

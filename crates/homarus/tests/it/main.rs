@@ -2,6 +2,7 @@
 
 mod cli;
 mod conversations;
+mod config;
 mod embedded;
 mod lives;
 mod program;
