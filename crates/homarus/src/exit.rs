@@ -5,10 +5,12 @@ use std::{fmt::Display, io::Write};
 use homarus_contract::{
     event::FinishStatus,
     journal::{JournalError, RunStatus},
+    sandbox::SandboxError,
     text::neutralise,
 };
 use homarus_driver::DriverError;
 use homarus_store::StoreError;
+use serde::Serialize;
 
 use crate::show::style::Style;
 
@@ -49,8 +51,9 @@ pub fn help() -> String {
 }
 
 /// What went wrong, why, and what to do about it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct CliError {
+    #[serde(rename = "exit_code")]
     pub code: u8,
     message: String,
     cause: Option<String>,
@@ -95,27 +98,35 @@ impl CliError {
     }
 
     fn styled(&self, style: Style) -> String {
-        let mut text = entry(&style.red("error:"), &self.message);
+        let mut text = entry("error:", Style::red, &self.message, style);
         if let Some(cause) = &self.cause {
-            text += &entry(&style.yellow("cause:"), cause);
+            text += &entry("cause:", Style::yellow, cause, style);
         }
         if let Some(help) = &self.help {
-            text += &entry(&style.green("help:"), help);
+            text += &entry("help:", Style::green, help, style);
         }
         text
     }
 
-    /// Prints it to standard error.
-    pub fn report(&self) {
+    /// Prints it to standard error: as text, or as one JSON document.
+    pub fn report(&self, json: bool) {
+        #[derive(Serialize)]
+        struct Reported<'a> {
+            error: &'a CliError,
+        }
+        let text = match serde_json::to_string(&Reported { error: self }) {
+            Ok(text) if json => text + "\n",
+            _ => self.styled(Style::for_stderr()),
+        };
         // Where standard error is closed there is nobody to tell.
-        let _ = std::io::stderr().write_all(self.styled(Style::for_stderr()).as_bytes());
+        let _ = std::io::stderr().write_all(text.as_bytes());
     }
 }
 
 /// A line with its label; further lines of the text stand below its beginning.
-fn entry(label: &str, text: &str) -> String {
-    let text = neutralise(text.trim_end());
-    format!("{label} {}\n", text.replace('\n', "\n       "))
+fn entry(label: &str, paint: fn(Style, &str) -> String, text: &str, style: Style) -> String {
+    let next_line = format!("\n{:width$}", "", width = label.len() + 1);
+    format!("{} {}\n", paint(style, label), neutralise(text.trim_end()).replace('\n', &next_line))
 }
 
 impl From<JournalError> for CliError {
@@ -139,7 +150,49 @@ impl From<JournalError> for CliError {
 
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
-        Self::failed(error)
+        let help = match &error {
+            StoreError::NoJournal(_) => "start a run with: homarus run \"PROMPT\"",
+            StoreError::NewerFormat { .. } => "update Homarus",
+            StoreError::OlderFormat { .. } => "a command that writes, such as `homarus run`, brings it up to date",
+            StoreError::KeyMissing(_) | StoreError::WrongKey(_) | StoreError::BadKey(_) => {
+                "restore the key from a backup of the state folder"
+            }
+            _ => "`homarus doctor` looks at the disk, the database and the permissions",
+        };
+        Self::failed("the journal cannot be opened").cause(error).help(help)
+    }
+}
+
+impl From<SandboxError> for CliError {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::Unavailable { reason, fix } => {
+                Self::failed("the sandbox is not available").cause(reason).help(fix)
+            }
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<&clap::Error> for CliError {
+    /// What clap says of a command line, in our three parts.
+    fn from(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let (mut message, mut help) = (Vec::new(), Vec::new());
+        for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            if let Some(tip) = line.trim_start().strip_prefix("tip: ") {
+                help.push(tip.to_owned());
+            } else if let Some(usage) = line.strip_prefix("Usage: ") {
+                help.push(format!("usage: {usage}"));
+            } else if line.starts_with("For more information") {
+                help.push("`--help` tells more".to_owned());
+            } else if let Some(values) = line.trim_start().strip_prefix("[possible values: ") {
+                help.push(format!("possible values: {}", values.trim_end_matches(']')));
+            } else if help.is_empty() {
+                message.push(line.strip_prefix("error: ").unwrap_or(line).to_owned());
+            }
+        }
+        Self::usage(message.join("\n")).help(help.join("\n"))
     }
 }
 
@@ -169,5 +222,32 @@ pub fn status_of(status: FinishStatus) -> RunStatus {
         FinishStatus::Denied => RunStatus::Denied,
         FinishStatus::OutOfBudget => RunStatus::OutOfBudget,
         FinishStatus::Cancelled => RunStatus::Cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_up_to_three_parts_and_forges_nothing() {
+        let error = CliError::usage("it is\nwrong").cause("\x1b[2Jgone").help("mend it");
+        assert_eq!(error.text(), "error: it is\n       wrong\ncause: ␛[2Jgone\nhelp: mend it\n");
+        assert_eq!(CliError::failed("no").text(), "error: no\n");
+        assert_eq!(
+            serde_json::to_string(&error).unwrap(),
+            r#"{"exit_code":2,"message":"it is\nwrong","cause":"\u001b[2Jgone","help":"mend it"}"#
+        );
+    }
+
+    #[test]
+    fn codes_are_told_apart() {
+        let codes: std::collections::BTreeSet<u8> = CODES.iter().map(|code| code.code).collect();
+        assert_eq!(codes.len(), CODES.len());
+        for status in
+            [RunStatus::Completed, RunStatus::Failed, RunStatus::Denied, RunStatus::Waiting, RunStatus::Paused]
+        {
+            assert!(codes.contains(&code_of(status)), "{status:?} has a code that is not listed");
+        }
     }
 }

@@ -98,7 +98,8 @@ pub fn pull(entry: &Entry, folder: &Path) -> Result<Pulled, CliError> {
             Err(reason) => failures.push(reason),
         }
     }
-    Err(CliError::failed(format!("{} could not be pulled: {}", entry.name, failures.join("; ")))
+    Err(CliError::failed(format!("{} could not be pulled", entry.name))
+        .cause(failures.join("\n"))
         .help("what has arrived is kept: the same command goes on where it stopped"))
 }
 
@@ -246,7 +247,7 @@ fn progress(length: u64, what: &'static str) -> ProgressBar {
 }
 
 fn cannot(path: &Path, what: &str, error: io::Error) -> CliError {
-    CliError::failed(format!("{} cannot {what}: {error}", path.display()))
+    CliError::failed(format!("{} cannot {what}", path.display())).cause(error)
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ impl Args {
             runtime.settle_orphans().await?;
             let choice = choose::models(&self.model, &config, &runtime).await?;
             if !self.json {
-                eprintln!("model {} ({})", choice.names(), choice.why);
+                crate::put::say!("model {} ({})", choice.names(), choice.why);
             }
             let request = Request {
                 source: "cli",
@@ -163,7 +163,7 @@ impl Args {
 
 pub fn read_policy(path: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(path)
-        .map_err(|error| CliError::usage(format!("the policy {} cannot be read: {error}", path.display())))
+        .map_err(|error| CliError::usage(format!("the policy {} cannot be read", path.display())).cause(error))
 }
 
 /// What a new run is made of.
@@ -210,7 +210,7 @@ pub fn accepted(request: Request) -> Result<(Accepted, Vec<Vec<u8>>), CliError> 
 
 pub fn new_run_id() -> Result<RunId, CliError> {
     let mut random = [0u8; 5];
-    getrandom::fill(&mut random).map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut random).map_err(|error| CliError::failed("there are no random numbers").cause(error))?;
     Ok(RunId::generate(wiring::now_ms(), random))
 }
 
@@ -219,13 +219,13 @@ pub fn read_prompt(given: &str) -> Result<String, CliError> {
         let mut text = String::new();
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
-            eprintln!("reading the prompt from the terminal; end it with Ctrl-D");
+            crate::put::say!("reading the prompt from the terminal; end it with Ctrl-D");
         }
         stdin
             .lock()
             .take(PROMPT_BYTES_MAX + 1)
             .read_to_string(&mut text)
-            .map_err(|error| CliError::usage(format!("the prompt cannot be read from standard input: {error}")))?;
+            .map_err(|error| CliError::usage("the prompt cannot be read from standard input").cause(error))?;
         text
     } else {
         given.to_owned()

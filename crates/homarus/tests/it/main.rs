@@ -1,8 +1,8 @@
 //! The whole of Homarus: the protocol against kills, and the program as its users run it.
 
 mod cli;
-mod conversations;
 mod config;
+mod conversations;
 mod embedded;
 mod lives;
 mod program;
