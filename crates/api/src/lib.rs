@@ -2,6 +2,7 @@
 //! and response. Every surface prints, serves or calls these types; none has its own.
 
 pub mod agents;
+pub mod config;
 pub mod models;
 pub mod operation;
 pub mod runs;

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agents, models, runs, sandbox};
+use crate::{agents, config, models, runs, sandbox};
 
 /// One thing a user can do.
 pub trait Operation {
@@ -51,6 +51,10 @@ operations![
     models::Pull,
     models::Test,
     sandbox::Probe,
+    config::Get,
+    config::Set,
+    config::Path,
+    config::Check,
 ];
 
 /// Declares an operation: a type that carries its description and its two wire types.

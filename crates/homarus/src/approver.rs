@@ -58,8 +58,8 @@ impl Approver for TerminalApprover {
             Asking::Nobody => Box::pin(std::future::ready(None)),
             Asking::OtherProcess => {
                 let run = question.run.clone();
-                eprintln!("{}", render(&question, Style::for_stderr()));
-                eprintln!("waiting for `homarus runs approve {run}` (or `--deny`)");
+                crate::put::say!("{}", render(&question, Style::for_stderr()));
+                crate::put::say!("waiting for `homarus runs approve {run}` (or `--deny`)");
                 Box::pin(std::future::pending())
             }
             Asking::Terminal => Box::pin(ask_at_terminal(question)),

@@ -11,7 +11,7 @@ use homarus_contract::{
 use homarus_models::{LocalOptions, Options, ProviderKind, ProviderOptions, base_url_from_env_value};
 use homarus_vault::{SecretEntry, Vault};
 
-use crate::{config::Config, dirs::Dirs, env, exit::CliError, route, weights, wiring::Runtime};
+use crate::{config::Config, dirs::Dirs, env, exit::CliError, nearest::did_you_mean, route, weights, wiring::Runtime};
 
 pub const LOCAL: &str = "local";
 
@@ -52,7 +52,7 @@ pub fn options(dirs: &Dirs, config: &Config) -> Result<(Options, Vault), CliErro
         let mut provider = ProviderOptions::new(known.kind);
         if let Some(text) = known.address.get() {
             provider.base_url = base_url_from_env_value(known.kind, &text)
-                .map_err(|error| CliError::usage(format!("{}: {error}", known.address.name)))?;
+                .map_err(|error| CliError::usage(format!("{} is not an address", known.address.name)).cause(error))?;
         }
         if let Some(key) = known.key.filter(|key| key.is_set()) {
             let name = SecretRef(key.name.to_owned());
@@ -157,14 +157,18 @@ fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
         if model.provider == LOCAL {
             return Err(no_embedded());
         }
-        return Err(CliError::usage(format!("there is no provider {:?}", model.provider))
-            .help(format!("providers are {}", known.join(", "))));
+        let all = format!("providers are {}", known.join(", "));
+        return Err(CliError::usage(format!("there is no provider {:?}", model.provider)).help(did_you_mean(
+            &model.provider,
+            known.iter().copied(),
+            &all,
+        )));
     }
     let Some(entry) = KNOWN.iter().find(|entry| entry.kind.as_str() == model.provider) else { return Ok(()) };
     match entry.key {
-        Some(key) if !key.is_set() && !entry.address.is_set() => {
-            Err(CliError::usage(format!("{model} needs a key: {} is not set", key.name)))
-        }
+        Some(key) if !key.is_set() && !entry.address.is_set() => Err(CliError::usage(format!("{model} needs a key"))
+            .cause(format!("{} is not set", key.name))
+            .help("set it, or name another model; `homarus models list` shows what is set up")),
         _ => Ok(()),
     }
 }
@@ -203,7 +207,8 @@ async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliE
 
 async fn first_listed(provider: &str, runtime: &Runtime) -> Result<Option<String>, CliError> {
     let names = runtime.models.list(provider).await.map_err(|error| {
-        CliError::failed(format!("{provider} does not list its models: {error}"))
+        CliError::failed(format!("{provider} does not list its models"))
+            .cause(error)
             .help("name a model with --model PROVIDER/MODEL")
     })?;
     Ok(names.into_iter().next())

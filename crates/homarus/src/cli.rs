@@ -2,16 +2,18 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{commands, env, exit::CliError};
+use crate::{
+    commands, env,
+    exit::{self, CliError},
+};
+
+const AFTER_HELP: &str = "`homarus --help` also lists exit codes and environment variables.";
 
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HOMARUS_COMMIT"), ")");
 
-const EXIT_CODES: &str = "Exit codes:
-  0 done · 1 failed · 2 wrong usage · 3 denied or out of budget · 4 waits for a person · 130 cancelled or interrupted";
-
 /// Runs AI agents you do not have to trust: gated, sandboxed, journalled.
 #[derive(Debug, Parser)]
-#[command(name = "homarus", version = VERSION, after_help = EXIT_CODES, after_long_help = format!("{EXIT_CODES}\n\n{}", env::help()))]
+#[command(name = "homarus", version = VERSION, after_help = AFTER_HELP, after_long_help = format!("{}\n\n{}", exit::help(), env::help()))]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
@@ -34,6 +36,9 @@ enum Command {
     /// See what this machine can enforce
     #[command(subcommand)]
     Sandbox(Sandbox),
+    /// See, change and check the configuration
+    #[command(subcommand)]
+    Config(Config),
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,6 +95,20 @@ enum Sandbox {
     Probe(commands::sandbox_probe::Args),
 }
 
+#[derive(Debug, Subcommand)]
+enum Config {
+    /// Tell the values that hold, and where each comes from
+    Get(commands::config_get::Args),
+    /// Set a key in your file; comments and order stay
+    Set(commands::config_set::Args),
+    /// Tell where your file is
+    Path(commands::config_path::Args),
+    /// Check a file: unknown keys, wrong values, files it names
+    Check(commands::config_check::Args),
+    /// Edit your file; it is checked before it counts
+    Edit(commands::config_edit::Args),
+}
+
 impl Cli {
     /// Runs the command; its exit code.
     pub fn execute(self) -> Result<u8, CliError> {
@@ -114,6 +133,11 @@ impl Cli {
             Command::Models(Models::Pull(args)) => args.execute(),
             Command::Models(Models::Test(args)) => args.execute(),
             Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
+            Command::Config(Config::Get(args)) => args.execute(),
+            Command::Config(Config::Set(args)) => args.execute(),
+            Command::Config(Config::Path(args)) => args.execute(),
+            Command::Config(Config::Check(args)) => args.execute(),
+            Command::Config(Config::Edit(args)) => args.execute(),
         }
     }
 }
@@ -130,6 +154,9 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Commands about this terminal and nothing else: no other surface can offer them.
+    const OF_THE_TERMINAL: &[&str] = &["config.edit"];
+
     /// `noun.verb` is `homarus noun verb`; starting a run has a short form of its own.
     #[test]
     fn every_operation_has_its_command_and_no_command_lacks_one() {
@@ -144,6 +171,7 @@ mod tests {
                     verbs.into_iter().map(|verb| format!("{}.{verb}", noun.get_name())).collect()
                 }
             })
+            .filter(|name| !OF_THE_TERMINAL.contains(&name.as_str()))
             .map(|name| if name == "run" { "runs.start".to_owned() } else { name })
             .collect();
         commands.sort();

@@ -19,8 +19,9 @@ impl Dirs {
     pub fn from_env() -> Result<Self, CliError> {
         let models = env::MODELS_DIR.get_os().map(PathBuf::from);
         if let Some(home) = env::HOME.get_os().map(PathBuf::from) {
-            let home = std::path::absolute(&home)
-                .map_err(|error| CliError::usage(format!("HOMARUS_HOME={} cannot be used: {error}", home.display())))?;
+            let home = std::path::absolute(&home).map_err(|error| {
+                CliError::usage(format!("HOMARUS_HOME={} cannot be used", home.display())).cause(error)
+            })?;
             return Ok(Self {
                 state: home.join("state"),
                 config: home.join("config"),
@@ -30,7 +31,8 @@ impl Dirs {
         }
         let find = |name, fallback| {
             env::xdg(name, fallback).map(|folder| folder.join("homarus")).ok_or_else(|| {
-                CliError::usage("there is no home folder: HOME is not set")
+                CliError::usage("there is no home folder")
+                    .cause("HOME is not set, or not a whole path")
                     .help("set HOMARUS_HOME to the folder where Homarus shall keep everything")
             })
         };
@@ -59,7 +61,8 @@ impl Dirs {
 pub fn workspace(given: Option<&Path>) -> Result<PathBuf, CliError> {
     let path = given.unwrap_or_else(|| Path::new("."));
     let real = path.canonicalize().map_err(|error| {
-        CliError::usage(format!("the workspace {} cannot be used: {error}", path.display()))
+        CliError::usage(format!("the workspace {} cannot be used", path.display()))
+            .cause(error)
             .help("name an existing folder with --workspace DIR")
     })?;
     if !real.is_dir() {

@@ -21,6 +21,8 @@ pub const OPENAI_BASE_URL: Variable = Variable {
     help: "Address of a server compatible with OpenAI (llama.cpp, vLLM, LM Studio, OpenRouter)",
 };
 pub const OLLAMA_HOST: Variable = Variable { name: "OLLAMA_HOST", help: "Address of Ollama (default 127.0.0.1:11434)" };
+pub const VISUAL: Variable = Variable { name: "VISUAL", help: "Editor for `homarus config edit`, before EDITOR" };
+pub const EDITOR: Variable = Variable { name: "EDITOR", help: "Editor for `homarus config edit`" };
 pub const NO_COLOR: Variable = Variable { name: "NO_COLOR", help: "Set to anything: no colours" };
 
 pub const ALL: &[&Variable] = &[
@@ -32,6 +34,8 @@ pub const ALL: &[&Variable] = &[
     &OPENAI_API_KEY,
     &OPENAI_BASE_URL,
     &OLLAMA_HOST,
+    &VISUAL,
+    &EDITOR,
     &NO_COLOR,
 ];
 
@@ -62,6 +66,13 @@ pub fn xdg(name: &str, fallback_in_home: &str) -> Option<PathBuf> {
 #[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
 pub fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// A program of that name on the `PATH`.
+#[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 /// Who is at the keyboard, for the record of an approval.

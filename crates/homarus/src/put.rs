@@ -1,10 +1,13 @@
 //! Printing: JSON or text, and a reader that went away is no error.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
 use serde::Serialize;
 
-use crate::exit::CliError;
+use crate::{exit::CliError, show::style::Style};
 
 /// Prints a response as one JSON document.
 pub fn json(response: &impl Serialize) -> Result<(), CliError> {
@@ -17,11 +20,27 @@ pub fn line(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::failed(format!("the output cannot be written: {error}")))
+            Err(CliError::failed("the output cannot be written").cause(error))
         }
         _ => Ok(()),
     }
 }
+
+/// A line on standard error. Unlike `eprintln!` it does not panic where nobody reads it any more.
+pub fn aside(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Says something in passing to a person, beside what a script reads.
+pub fn note(text: &str) {
+    aside(Style::for_stderr().dim(text));
+}
+
+/// [`aside`] with a format.
+macro_rules! say {
+    ($($format:tt)*) => { $crate::put::aside(format_args!($($format)*)) };
+}
+pub(crate) use say;
 
 /// Nano-USD as USD, without needless zeros: `0`, `0.0123`.
 pub fn usd(nano: u64) -> String {

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::exit::CliError;
+use crate::{exit::CliError, nearest::did_you_mean};
 
 const CATALOGUE: &str = include_str!("../data/models.toml");
 
@@ -65,8 +65,12 @@ pub fn find(name: &str) -> Result<Entry, CliError> {
     let all = catalogue()?;
     let names: Vec<String> = all.iter().map(|entry| entry.name.clone()).collect();
     all.into_iter().find(|entry| entry.name == name).ok_or_else(|| {
-        CliError::usage(format!("there is no embedded model {name:?}"))
-            .help(format!("known are {}; your own file goes into models.local.weights", names.join(", ")))
+        let all = format!("known are {}; your own file goes into models.local.weights", names.join(", "));
+        CliError::usage(format!("there is no embedded model {name:?}")).help(did_you_mean(
+            name,
+            names.iter().map(String::as_str),
+            &all,
+        ))
     })
 }
 
@@ -94,7 +98,8 @@ pub fn pull(entry: &Entry, folder: &Path) -> Result<Pulled, CliError> {
             Err(reason) => failures.push(reason),
         }
     }
-    Err(CliError::failed(format!("{} could not be pulled: {}", entry.name, failures.join("; ")))
+    Err(CliError::failed(format!("{} could not be pulled", entry.name))
+        .cause(failures.join("\n"))
         .help("what has arrived is kept: the same command goes on where it stopped"))
 }
 
@@ -242,7 +247,7 @@ fn progress(length: u64, what: &'static str) -> ProgressBar {
 }
 
 fn cannot(path: &Path, what: &str, error: io::Error) -> CliError {
-    CliError::failed(format!("{} cannot {what}: {error}", path.display()))
+    CliError::failed(format!("{} cannot {what}", path.display())).cause(error)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl Runtime {
         let accepted = conversation::current(self.store.as_ref(), run)?;
         self.guard
             .register(run, &accepted.profile, &accepted.budget)
-            .map_err(|error| CliError::usage(format!("the policy of run {run} is not valid: {error}")))
+            .map_err(|error| CliError::usage(format!("the policy of run {run} is not valid")).cause(error))
     }
 
     /// Brings runs of dead drivers to rest: nothing of them stays half done. They are not gone on
@@ -116,7 +116,7 @@ impl Runtime {
             };
             self.register(&run)?;
             self.driver.settle(fence, &Control::default()).await?;
-            eprintln!("run {run} was interrupted earlier; go on with: homarus runs resume {run}");
+            put::say!("run {run} was interrupted earlier; go on with: homarus runs resume {run}");
         }
         Ok(())
     }
@@ -196,12 +196,12 @@ fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
     let style = Style::for_stderr();
     let detail = crate::commands::runs_show::detail(store, &ended.run_id)?;
     if ended.status != RunStatus::Completed {
-        eprintln!("{}", homarus_contract::text::one_line(&ended.summary, 600));
+        put::say!("{}", homarus_contract::text::one_line(&ended.summary, 600));
     }
     let word = ended.status.as_str();
     let word = if ended.status == RunStatus::Completed { style.green(word) } else { style.red(word) };
     let cost = ended.cost_usd.as_ref().map_or_else(|| "cost unknown".to_owned(), |usd| format!("${usd}"));
-    eprintln!(
+    put::say!(
         "\n{word} · {} steps · {} calls · {} tokens in, {} cached, {} out · {cost} · {} · run {}",
         detail.steps,
         detail.calls,
@@ -212,7 +212,7 @@ fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
         ended.run_id
     );
     if let Some(next) = &ended.next {
-        eprintln!("next: {next}");
+        put::say!("next: {next}");
     }
     Ok(())
 }
@@ -235,7 +235,7 @@ async fn watch_signals(control: Control) {
             leave_now();
         }
         stopping = true;
-        eprintln!("\nstopping; once more to leave at once");
+        put::say!("\nstopping; once more to leave at once");
         control.stop(Stop::Pause);
     }
 }
@@ -275,7 +275,7 @@ pub fn profile(
     own: Option<String>,
     approvals: ApprovalsMode,
 ) -> Result<Profile, CliError> {
-    let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("the policy is not valid: {error}"));
+    let wrong = |error: &dyn std::fmt::Display| CliError::usage("the policy is not valid").cause(error);
     let base = config.policy.rules()?.unwrap_or_else(|| homarus_policy::DEFAULT_POLICY.to_owned());
     let rules = match own {
         None => base,
@@ -332,7 +332,7 @@ pub fn probe() -> Result<ProbeResponse, CliError> {
 fn sandbox(dirs: &Dirs, config: &Config, store: Option<&Arc<Store>>) -> Result<L1, CliError> {
     let options = sandbox_options(dirs, config, store)?;
     let report = L1::probe(&options);
-    L1::new(options, report).map_err(CliError::failed)
+    Ok(L1::new(options, report)?)
 }
 
 fn sandbox_options(
@@ -343,7 +343,9 @@ fn sandbox_options(
     let lock = match store.and_then(|store| store.driver_lock()) {
         None => None,
         Some(file) => {
-            let file = file.try_clone().map_err(|error| CliError::failed(format!("the driver lock: {error}")))?;
+            let file = file
+                .try_clone()
+                .map_err(|error| CliError::failed("the driver lock cannot be passed on").cause(error))?;
             Some(Arc::new(file))
         }
     };
@@ -354,8 +356,8 @@ fn sandbox_options(
     Ok(options)
 }
 
-fn prices(config: &Config) -> Result<Prices, CliError> {
-    let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("the price file is not valid: {error}"));
+pub fn prices(config: &Config) -> Result<Prices, CliError> {
+    let wrong = |error: &dyn std::fmt::Display| CliError::usage("the price file is not valid").cause(error);
     let mut prices = Prices::built_in().map_err(|error| wrong(&error))?;
     if let Some(text) = config.prices.read()? {
         prices.merge(&text).map_err(|error| wrong(&error))?;
@@ -369,7 +371,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| CliError::failed(format!("the runtime cannot start: {error}")))?;
+        .map_err(|error| CliError::failed("the runtime cannot start").cause(error))?;
     let output = runtime.block_on(future);
     // A thread that still reads the terminal must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(200));

@@ -121,7 +121,9 @@ impl Watch {
             }),
             Ended::Finished { summary, .. } => {
                 let cause = seen.failure.clone().unwrap_or(summary);
-                Err(CliError::failed(format!("{model} does not answer: {cause}")))
+                Err(CliError::failed(format!("{model} does not answer"))
+                    .cause(cause)
+                    .help("`homarus doctor` looks at keys, servers and the embedded model"))
             }
             other => Err(CliError::failed(format!("the test did not end: {other:?}"))),
         }

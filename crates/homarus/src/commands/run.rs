@@ -24,7 +24,7 @@ use crate::{
     config::{self, Config},
     dirs::{self, Dirs},
     exit::CliError,
-    route,
+    put, route,
     wiring::{self, Runtime},
 };
 
@@ -155,11 +155,11 @@ impl Args {
             let asked = route::Request { text: &prompt, tools: with_tools, agent: name, tags: &self.tag };
             let choice = choose::models(&self.model, &asked, agent.as_ref(), &config, &runtime).await?;
             if !self.json {
-                eprintln!("model {} ({})", choice.names(), choice.why);
+                crate::put::say!("model {} ({})", choice.names(), choice.why);
             }
             let (system, notes) = agents::system(agent.as_ref(), &workspace, &profile);
             for note in notes {
-                eprintln!("note: {note}");
+                put::note(&format!("note: {note}"));
             }
             let request = Request {
                 source: "cli",
@@ -184,7 +184,7 @@ impl Args {
 
 pub fn read_policy(path: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(path)
-        .map_err(|error| CliError::usage(format!("the policy {} cannot be read: {error}", path.display())))
+        .map_err(|error| CliError::usage(format!("the policy {} cannot be read", path.display())).cause(error))
 }
 
 /// What a new run is made of.
@@ -245,7 +245,7 @@ pub fn offered(agent: Option<&AgentFolder>) -> Result<Vec<ToolDefinition>, CliEr
 
 pub fn new_run_id() -> Result<RunId, CliError> {
     let mut random = [0u8; 5];
-    getrandom::fill(&mut random).map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut random).map_err(|error| CliError::failed("there are no random numbers").cause(error))?;
     Ok(RunId::generate(wiring::now_ms(), random))
 }
 
@@ -254,13 +254,13 @@ pub fn read_prompt(given: &str) -> Result<String, CliError> {
         let mut text = String::new();
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
-            eprintln!("reading the prompt from the terminal; end it with Ctrl-D");
+            crate::put::say!("reading the prompt from the terminal; end it with Ctrl-D");
         }
         stdin
             .lock()
             .take(PROMPT_BYTES_MAX + 1)
             .read_to_string(&mut text)
-            .map_err(|error| CliError::usage(format!("the prompt cannot be read from standard input: {error}")))?;
+            .map_err(|error| CliError::usage("the prompt cannot be read from standard input").cause(error))?;
         text
     } else {
         given.to_owned()

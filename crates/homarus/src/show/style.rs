@@ -10,6 +10,12 @@ pub struct Style {
 }
 
 impl Style {
+    /// No colours.
+    #[cfg(test)]
+    pub fn plain() -> Self {
+        Self { enabled: false }
+    }
+
     /// Colours if standard error is a terminal and `NO_COLOR` is not set.
     pub fn for_stderr() -> Self {
         Self { enabled: std::io::stderr().is_terminal() && !env::NO_COLOR.is_set() }

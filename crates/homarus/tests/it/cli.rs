@@ -350,3 +350,49 @@ fn providers_are_listed_and_tested() {
     let test: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!((test["model"].as_str(), test["answer"].as_str()), (Some("openai/scripted-a"), Some("ready")));
 }
+
+#[test]
+fn an_error_is_json_where_json_was_asked_for_and_standard_output_stays_clean() {
+    let program = Program::with_turns(Vec::new());
+    for args in [&["runs", "show", "nope", "--json"][..], &["runs", "shw", "--json"], &["config", "get", "x", "--json"]]
+    {
+        let done = program.output(args);
+        assert_eq!(done.stdout, "", "{args:?}");
+        let said: serde_json::Value =
+            serde_json::from_str(&done.stderr).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+        assert_eq!(said["error"]["exit_code"], done.code, "{said}");
+        assert!(!said["error"]["message"].as_str().unwrap().is_empty(), "{said}");
+    }
+}
+
+/// A pipe whose reader has gone away, as with `homarus ... | head -1`.
+#[test]
+fn a_reader_that_goes_away_is_no_error_and_no_panic() {
+    let program = Program::with_turns(vec![Turn::text("Hello.")]);
+    let closed = || std::process::Stdio::from(std::io::pipe().unwrap().1);
+    let commands: [&[&str]; 7] = [
+        &["run", "hi"],
+        &["runs", "list"],
+        &["runs", "log", "last"],
+        &["config", "get"],
+        &["config", "get", "budget.steps"],
+        &["--help"],
+        &["runs"],
+    ];
+    for args in commands {
+        let status = program.command(args).stdout(closed()).stderr(closed()).status().unwrap();
+        let expected = if args == ["runs"] { 2 } else { 0 };
+        assert_eq!(status.code(), Some(expected), "{args:?}: 101 would be a panic");
+    }
+    let status = program.command(&["runs", "shw"]).stdout(closed()).stderr(closed()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn without_a_home_folder_the_error_says_what_to_set() {
+    let program = Program::with_turns(Vec::new());
+    let mut command = program.bare_command(&["runs", "list"]);
+    let done = crate::program::Done::of(command.env_remove("HOME").env_remove("HOMARUS_HOME").output().unwrap());
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.stderr.contains("help: set HOMARUS_HOME"), "{done:?}");
+}

@@ -1,4 +1,13 @@
 //! The configuration: a shipped, commented default, with the user's file laid over it.
+//!
+//! `keys` says what there is, `check` whether a file is right, `change` sets one key in it, `file` reads and
+//! replaces it.
+
+pub mod change;
+pub mod check;
+pub mod file;
+pub mod keys;
+pub mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +15,11 @@ use homarus_contract::{budget::Budget, model::ModelRef, sandbox::Limits};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{dirs::Dirs, exit::CliError, route::Route};
+use crate::{dirs::Dirs, exit::CliError, route::Route, weights};
+use file::UserFile;
+use keys::Keys;
 
-pub const DEFAULT: &str = include_str!("../data/homarus.toml");
+pub const DEFAULT: &str = include_str!("../../data/homarus.toml");
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,54 +113,22 @@ const MIB: u64 = 1 << 20;
 impl Config {
     /// Reads the user's file, if there is one, over the default.
     pub fn load(dirs: &Dirs) -> Result<Self, CliError> {
-        let path = dirs.config_file();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::parse("", &path),
-            Err(error) => Err(CliError::usage(format!("{} cannot be read: {error}", path.display()))),
-        }
+        let file = UserFile::of(dirs)?;
+        Self::parse(file.text(), &file.path)
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            CliError::usage(format!("{} is not valid: {error}", path.display()))
-                .help("the default configuration in the documentation lists every key")
-        };
-        let user: Table = text.parse().map_err(|error: toml::de::Error| wrong(&error))?;
-        let mut merged: Table = DEFAULT.parse().map_err(|error: toml::de::Error| wrong(&error))?;
-        overlay(&mut merged, user);
-        let config: Self = merged.try_into().map_err(|error: toml::de::Error| wrong(&error))?;
-        config.check().map_err(|error| wrong(&error))?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if !self.budget.usd.is_finite() || self.budget.usd < 0.0 {
-            return Err("budget.usd must be 0 or more".to_owned());
+    /// The text of a user's file, over the default.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
+        let keys = Keys::all()?;
+        let problems = check::check(text, &keys).problems;
+        if let [first, rest @ ..] = problems.as_slice() {
+            return Err(first.error(path, rest.len()));
         }
-        let positive = [
-            ("budget.tokens", self.budget.tokens),
-            ("budget.steps", u64::from(self.budget.steps)),
-            ("budget.wall_s", self.budget.wall_s),
-            ("limits.wall_s", self.limits.wall_s),
-            ("limits.cpu_s", self.limits.cpu_s),
-            ("limits.memory_mb", self.limits.memory_mb),
-            ("limits.processes", u64::from(self.limits.processes)),
-            ("limits.open_files", u64::from(self.limits.open_files)),
-            ("limits.file_mb", self.limits.file_mb),
-            ("limits.output_mb", self.limits.output_mb),
-            ("models.output_tokens_max", u64::from(self.models.output_tokens_max)),
-            ("approvals.expire_s", self.approvals.expire_s),
-        ];
-        if let Some(at) = self.models.route.iter().position(|route| route.models.is_empty()) {
-            return Err(format!("models.route number {} names no models", at + 1));
-        }
-        for (key, value) in positive {
-            if value == 0 || value > 1 << 40 {
-                return Err(format!("{key} must be from 1 to {}", 1u64 << 40));
-            }
-        }
-        Ok(())
+        let wrong =
+            |error: toml::de::Error| CliError::usage(format!("{} is not valid", path.display())).cause(error.message());
+        let mut merged: Table = DEFAULT.parse().map_err(wrong)?;
+        overlay(&mut merged, text.parse().map_err(wrong)?);
+        merged.try_into().map_err(wrong)
     }
 
     pub fn budget(&self) -> Budget {
@@ -179,6 +158,16 @@ impl LocalModel {
         (!self.weights.is_empty()).then(|| PathBuf::from(&self.weights))
     }
 
+    /// Whether what it names is there.
+    pub fn check(&self) -> Result<(), CliError> {
+        for (key, path) in [("models.local.weights", self.weights()), ("models.local.worker", self.worker())] {
+            if let Some(path) = path.filter(|path| !path.is_file()) {
+                return Err(CliError::usage(format!("`{key}` names {}", path.display())).cause("there is no such file"));
+            }
+        }
+        if self.weights.is_empty() { weights::find(&self.name).map(drop) } else { Ok(()) }
+    }
+
     pub fn worker(&self) -> Option<PathBuf> {
         (!self.worker.is_empty()).then(|| PathBuf::from(&self.worker))
     }
@@ -203,7 +192,7 @@ fn read_named(file: &str) -> Result<Option<String>, CliError> {
         return Ok(None);
     }
     let text = std::fs::read_to_string(file)
-        .map_err(|error| CliError::usage(format!("{file}, named in the configuration, cannot be read: {error}")))?;
+        .map_err(|error| CliError::usage(format!("{file}, named in the configuration, cannot be read")).cause(error))?;
     Ok(Some(text))
 }
 
@@ -232,7 +221,7 @@ mod tests {
         let result = Config::parse(text, Path::new("homarus.toml"));
         match (result, expected) {
             (Ok(_), Ok(())) => {}
-            (Err(error), Err(part)) => assert!(format!("{error:?}").contains(part), "{error:?}"),
+            (Err(error), Err(part)) => assert!(error.text().contains(part), "{}", error.text()),
             (result, expected) => panic!("{text:?}: {result:?} is not {expected:?}"),
         }
     }
@@ -240,13 +229,13 @@ mod tests {
     #[test]
     fn user_files() {
         check("", Ok(()));
-        check("[budget]\nsteps = 5", Ok(()));
-        check("[budget]\nstep = 5", Err("unknown field `step`"));
-        check("[budget]\nsteps = 0", Err("budget.steps must be"));
-        check("[budget]\nusd = -1.0", Err("budget.usd"));
-        check("[models]\norder = [\"nonsense\"]", Err("PROVIDER/MODEL"));
-        check("[models", Err("not valid"));
+        check(DEFAULT, Ok(()));
+        check("[budget]\nsteps = 5\nusd = 1", Ok(()));
+        check("[budget]\nstep = 5", Err("cause: homarus.toml, line 2, column 1"));
+        check("[budget]\nstep = 5\n[limits]\nx = 1", Err("and 1 more"));
+        check("[models", Err("unclosed"));
         check("[[models.route]]\nmodels = [\"local/x\"]\nwords_max = 20", Ok(()));
+        check("models.route = [{ models = [\"local/x\"], tools = false }]", Ok(()));
         check("[[models.route]]\nmodels = []", Err("names no models"));
         check("[[models.route]]\nmodels = [\"local/x\"]\nwords = 20", Err("unknown field `words`"));
     }

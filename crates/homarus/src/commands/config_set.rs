@@ -1,0 +1,97 @@
+//! `homarus config set`
+
+use homarus_api::config::{SetResponse, Source};
+use toml_edit::Value;
+
+use super::config_get::unknown;
+use crate::{
+    config::{
+        Config, change, check,
+        file::UserFile,
+        keys::{Key, Keys},
+        values,
+    },
+    dirs::Dirs,
+    exit::CliError,
+    put,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A key, as `homarus config get` lists them
+    #[arg(value_name = "KEY")]
+    key: String,
+    /// Its value; for a list, one word an entry, or one TOML list
+    #[arg(value_name = "VALUE", required_unless_present = "default", allow_negative_numbers = true)]
+    value: Vec<String>,
+    /// Take the key out of the file, so that its default holds
+    #[arg(long, conflicts_with = "value")]
+    default: bool,
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn execute(self) -> Result<u8, CliError> {
+        let file = UserFile::read(&Dirs::from_env()?.config_file())?;
+        let keys = Keys::all()?;
+        let key = keys.find(&self.key).ok_or_else(|| self.unknown(&keys))?;
+        let checked = check::check(file.text(), &keys);
+        if let [first, rest @ ..] = checked.problems.as_slice() {
+            return Err(first.error(&file.path, rest.len()));
+        }
+        let previous = checked.set.iter().find(|set| set.path == key.path).map(|set| &set.value);
+        let value = if self.default { None } else { Some(self.value(key)?) };
+        let text = match &value {
+            Some(value) if previous.is_some_and(|previous| values::to_wire(previous) == values::to_wire(value)) => {
+                file.text().to_owned()
+            }
+            Some(value) => change::set(file.text(), key, value.clone()).map_err(CliError::usage)?,
+            None => change::unset(file.text(), key, &keys).map_err(CliError::usage)?,
+        };
+        let changed = text != file.text();
+        if changed {
+            // The whole of it, once more: what is written must be what the next start reads.
+            Config::parse(&text, &file.path)?;
+            file.replace(&text)?;
+        }
+        let response = SetResponse {
+            file: file.path.display().to_string(),
+            key: key.path.clone(),
+            source: if value.is_some() { Source::File } else { Source::Default },
+            value: values::to_wire(value.as_ref().unwrap_or(&key.default)),
+            previous: values::to_wire(previous.unwrap_or(&key.default)),
+            changed,
+        };
+        if self.json {
+            put::json(&response)?
+        } else {
+            print(&response)?
+        }
+        Ok(0)
+    }
+
+    fn unknown(&self, keys: &Keys) -> CliError {
+        if keys.is_table(&self.key) {
+            return CliError::usage(format!("`{}` is a table, not a key", self.key))
+                .help(format!("`homarus config get {}` lists the keys in it", self.key));
+        }
+        unknown(&self.key, keys)
+    }
+
+    fn value(&self, key: &Key) -> Result<Value, CliError> {
+        key.kind.parse(&self.value).map_err(|message| {
+            CliError::usage(format!("`{}`: {message}", key.path)).help(format!("the default is {}", key.default))
+        })
+    }
+}
+
+fn print(response: &SetResponse) -> Result<(), CliError> {
+    let value = values::in_toml(&response.value);
+    if !response.changed {
+        return put::line(&format!("{} is {value} already", response.key));
+    }
+    let default = if response.source == Source::Default { ", the default" } else { "" };
+    put::line(&format!("{} = {value}{default} (was {})", response.key, values::in_toml(&response.previous)))
+}

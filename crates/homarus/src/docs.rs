@@ -1,0 +1,55 @@
+//! Pages in `docs/` that list what the code declares: each list is compared with the code, and written anew by
+//! `UPDATE_DOCS=1 cargo test -p homarus docs`.
+
+use std::{fs, path::Path};
+
+use crate::{config::keys::Keys, env, exit};
+
+/// Compares the part of a page between `<!-- NAME -->` and `<!-- /NAME -->`.
+fn check(page: &str, name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (head, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{page} lacks {begin}"));
+    let (found, tail) = rest.split_once(&end).unwrap_or_else(|| panic!("{page} lacks {end}"));
+    if found == expected {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, format!("{head}{begin}{expected}{end}{tail}")).unwrap();
+        return;
+    }
+    panic!("docs/{page} is not what the code says; UPDATE_DOCS=1 writes it anew. It should be:\n{expected}");
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+#[test]
+fn configuration() {
+    let mut table = "| key | value | default | what it is |\n|---|---|---|---|\n".to_owned();
+    for key in Keys::all().unwrap().iter() {
+        let row = [format!("`{}`", key.path), key.kind.to_string(), format!("`{}`", key.default), key.about.clone()];
+        table += &format!("| {} |\n", row.map(|text| cell(&text)).join(" | "));
+    }
+    check("configuration.md", "keys", &table);
+}
+
+#[test]
+fn environment() {
+    let mut table = "| variable | what it is |\n|---|---|\n".to_owned();
+    for variable in env::ALL {
+        table += &format!("| `{}` | {} |\n", variable.name, cell(variable.help));
+    }
+    check("configuration.md", "environment", &table);
+}
+
+#[test]
+fn exit_codes() {
+    let mut table = "| code | name | when |\n|---|---|---|\n".to_owned();
+    for code in exit::CODES {
+        table += &format!("| {} | {} | {} |\n", code.code, code.name, cell(code.when));
+    }
+    check("exit-codes.md", "codes", &table);
+}
