@@ -18,6 +18,7 @@ pub struct Config {
     budget: BudgetOptions,
     limits: LimitOptions,
     pub sandbox: SandboxOptions,
+    pub undo: UndoOptions,
     pub policy: PolicyOptions,
     pub approvals: ApprovalOptions,
 }
@@ -81,6 +82,14 @@ struct LimitOptions {
 #[serde(deny_unknown_fields)]
 pub struct SandboxOptions {
     pub readable: Vec<PathBuf>,
+    pub cache_paths: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoOptions {
+    file_mb: u64,
+    call_mb: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -97,6 +106,9 @@ pub struct ApprovalOptions {
 }
 
 const MIB: u64 = 1 << 20;
+/// What the journal takes as one blob.
+const KEPT_FILE_MB_MAX: u64 = 256;
+const KEPT_CALL_MB_MAX: u64 = 1024;
 
 impl Config {
     /// Reads the user's file, if there is one, over the default.
@@ -137,6 +149,8 @@ impl Config {
             ("limits.open_files", u64::from(self.limits.open_files)),
             ("limits.file_mb", self.limits.file_mb),
             ("limits.output_mb", self.limits.output_mb),
+            ("undo.file_mb", self.undo.file_mb),
+            ("undo.call_mb", self.undo.call_mb),
             ("models.output_tokens_max", u64::from(self.models.output_tokens_max)),
             ("approvals.expire_s", self.approvals.expire_s),
         ];
@@ -145,7 +159,12 @@ impl Config {
                 return Err(format!("{key} must be from 1 to {}", 1u64 << 40));
             }
         }
-        Ok(())
+        if self.undo.file_mb > KEPT_FILE_MB_MAX || self.undo.call_mb > KEPT_CALL_MB_MAX {
+            return Err(format!(
+                "undo.file_mb must be at most {KEPT_FILE_MB_MAX}, undo.call_mb at most {KEPT_CALL_MB_MAX}"
+            ));
+        }
+        self.sandbox.cache_paths.iter().try_for_each(|path| homarus_sandbox::check_cache_path(path))
     }
 
     pub fn budget(&self) -> Budget {
@@ -166,6 +185,15 @@ impl Config {
             open_files_max: self.limits.open_files,
             file_bytes_max: self.limits.file_mb.saturating_mul(MIB),
             output_bytes_max: self.limits.output_mb.saturating_mul(MIB),
+        }
+    }
+}
+
+impl UndoOptions {
+    pub fn keep(&self) -> homarus_sandbox::KeepLimits {
+        homarus_sandbox::KeepLimits {
+            file_bytes_max: self.file_mb.saturating_mul(MIB),
+            call_bytes_max: self.call_mb.saturating_mul(MIB),
         }
     }
 }
@@ -242,6 +270,11 @@ mod tests {
         check("[budget]\nusd = -1.0", Err("budget.usd"));
         check("[models]\norder = [\"nonsense\"]", Err("PROVIDER/MODEL"));
         check("[models", Err("not valid"));
+        check("[undo]\nfile_mb = 257", Err("undo.file_mb"));
+        check("[sandbox]\ncache_paths = [\"target\", \"web/node_modules\"]", Ok(()));
+        for path in ["../x", "/tmp", "", ".", ".git/hooks", ".ssh", "a//b"] {
+            check(&format!("[sandbox]\ncache_paths = [{path:?}]"), Err("cache path"));
+        }
     }
 
     #[test]

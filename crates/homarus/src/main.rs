@@ -10,6 +10,7 @@ mod conversation;
 mod dirs;
 mod env;
 mod exit;
+mod machines;
 mod put;
 mod show;
 mod weights;

@@ -9,3 +9,4 @@ mod program;
 mod protocol;
 mod rules;
 mod terminal;
+mod undo;
