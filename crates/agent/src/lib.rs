@@ -19,12 +19,19 @@ use homarus_contract::{
 
 pub use state::State;
 
-/// The machine named `agent` in [`homarus_contract::event::Accepted::machine`].
+/// The name of this machine in [`homarus_contract::event::Accepted::machine`].
+pub const NAME: &str = "agent";
+
+/// The machine [`NAME`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Agent;
 
 impl Machine for Agent {
     type State = State;
+
+    fn knows(&self, machine: &str) -> bool {
+        machine == NAME
+    }
 
     fn apply(&self, state: &mut State, event: &Event) {
         state.apply(event);

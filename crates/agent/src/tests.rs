@@ -95,6 +95,7 @@ impl History {
         };
         let changes = if changed { vec![change] } else { Vec::new() };
         self.add(Event::ActResult(ActResult {
+            kept: Vec::new(),
             call: CallId::new(step, index),
             attempt: 1,
             is_error: false,

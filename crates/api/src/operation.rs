@@ -34,6 +34,8 @@ operations![
     runs::Start,
     runs::List,
     runs::Show,
+    runs::Undo,
+    runs::Diff,
     runs::Log,
     runs::Verify,
     runs::Resume,

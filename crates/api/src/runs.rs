@@ -6,6 +6,7 @@ use homarus_contract::{
     ids::{CallId, Hash, RunId},
     journal::{RunRow, RunStatus},
     model::ModelRef,
+    sandbox::Entry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,14 @@ operation!(
 operation!(
     /// Shows one run.
     Show, "runs.show", "GET" "/v1/runs/{run}", needs "runs:read", RunRequest => RunDetail
+);
+operation!(
+    /// Brings back what was there before a run changed it.
+    Undo, "runs.undo", "POST" "/v1/runs/{run}/undo", needs "runs:start", UndoRequest => UndoResponse
+);
+operation!(
+    /// Shows what a run changed in its workspace.
+    Diff, "runs.diff", "GET" "/v1/runs/{run}/diff", needs "runs:read", DiffRequest => DiffResponse
 );
 operation!(
     /// Reads a run's events.
@@ -237,4 +246,77 @@ pub struct CancelResponse {
     pub run: RunId,
     /// `false`: the process that works on it will end it within a moment.
     pub ended: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UndoRequest {
+    pub run: RunId,
+    /// The first step that is undone; `None`: all of them.
+    pub step: Option<u32>,
+    /// Only say what would be undone.
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoResponse {
+    /// What is undone: its steps from `step` on (0: all).
+    pub run: RunId,
+    pub step: u32,
+    pub workspace: String,
+    /// The run that undoes it: undo that one to bring the changes back. `None`: nothing was changed.
+    pub undo_run: Option<RunId>,
+    pub status: Option<RunStatus>,
+    pub summary: String,
+    pub undone: Vec<String>,
+    /// Paths that were changed since and stay; the note is where the older version was kept, empty if there was none.
+    pub conflicts: Vec<PathNote>,
+    /// Paths that cannot be undone; the note says why.
+    pub refused: Vec<PathNote>,
+    /// What would be changed, if it was only asked for.
+    pub diff: String,
+}
+
+/// A path and what is to be said of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathNote {
+    pub path: String,
+    pub note: String,
+}
+
+impl From<&(String, String)> for PathNote {
+    fn from((path, note): &(String, String)) -> Self {
+        Self { path: path.clone(), note: note.clone() }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiffRequest {
+    pub run: RunId,
+    /// `None`: all of them together.
+    pub step: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffResponse {
+    pub run: RunId,
+    pub step: Option<u32>,
+    /// Lines, of the paths where they are known.
+    pub added: u64,
+    pub removed: u64,
+    pub paths: Vec<DiffPath>,
+    /// What was not applied because somebody else changed it; the note is where it was kept.
+    pub conflicts: Vec<PathNote>,
+    /// Paths somebody else changed between two changes of this run.
+    pub changed_between: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffPath {
+    pub path: String,
+    pub old: Entry,
+    pub new: Entry,
+    /// `None`: not text, too large, or not kept.
+    pub added: Option<u64>,
+    pub removed: Option<u64>,
+    pub diff: String,
 }

@@ -309,6 +309,10 @@ pub struct ActResult {
     pub wall_ms: u64,
     pub receipt: Option<Receipt>,
     pub diff: LayerDiff,
+    /// Blobs: contents of files that the diff names by hash, before and after, as far as they are kept.
+    /// What was there before can be undone; what is not here cannot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Hash>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -120,6 +120,12 @@ impl CallId {
     pub fn new(step: u32, index: u32) -> Self {
         Self(format!("c{step}.{index}"))
     }
+
+    /// The step and the index it was made of; `None` for an id that was not.
+    pub fn position(&self) -> Option<(u32, u32)> {
+        let (step, index) = self.0.strip_prefix('c')?.split_once('.')?;
+        Some((step.parse().ok()?, index.parse().ok()?))
+    }
 }
 
 fn base32(mut value: u64, digits: usize) -> String {

@@ -82,6 +82,9 @@ pub enum PromptMessage {
 pub trait Machine: Send + Sync {
     type State: Default + Clone + Send + Sync;
 
+    /// Whether it folds runs whose first event names this machine.
+    fn knows(&self, machine: &str) -> bool;
+
     fn apply(&self, state: &mut Self::State, event: &Event);
 
     /// What to do in this state. The same state always gives the same answer.

@@ -211,6 +211,9 @@ pub enum SandboxError {
     Layer(String),
 }
 
+/// Content by its hash; `None` where it is not known. Called from a thread that may block.
+pub type ContentSource = Arc<dyn Fn(&Hash) -> Option<Vec<u8>> + Send + Sync>;
+
 /// Runs calls in a sandbox and merges what they wrote.
 pub trait Sandbox: Send + Sync {
     /// Runs one call and waits for it and everything it started to be gone. Dropping the future
@@ -227,6 +230,27 @@ pub trait Sandbox: Send + Sync {
         layer: LayerId,
         diff: LayerDiff,
     ) -> BoxFuture<'_, Result<MergeReport, SandboxError>>;
+
+    /// Contents of the files a diff names: those the workspace has now, which a merge would replace, and
+    /// those of the layer that people can read. Bounded: what is too large, or too much, is left out,
+    /// and so is what is not as the diff says. To be asked for after the call and before its merge.
+    fn contents(
+        &self,
+        workspace: PathBuf,
+        layer: LayerId,
+        diff: LayerDiff,
+    ) -> BoxFuture<'_, Result<Vec<Vec<u8>>, SandboxError>>;
+
+    /// Fills a layer with these changes, as if a call had made them; nothing runs. What may never be
+    /// merged, and files whose content is not known, are in `refused` of the diff it answers.
+    fn stage(
+        &self,
+        permit: Permit,
+        workspace: PathBuf,
+        layer: LayerId,
+        changes: Vec<Change>,
+        contents: ContentSource,
+    ) -> BoxFuture<'_, Result<LayerDiff, SandboxError>>;
 
     /// Throws a layer away; no error if there is none.
     fn discard(&self, layer: &LayerId) -> BoxFuture<'_, Result<(), SandboxError>>;

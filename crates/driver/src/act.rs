@@ -20,6 +20,8 @@ pub(crate) struct ActDone {
     call: CallId,
     attempt: u32,
     result: Result<ToolOutput, ToolError>,
+    /// Contents of the files it changed, as far as they are kept.
+    kept: Vec<Vec<u8>>,
     /// From the start of the call to its end, set-up included.
     wall_ms: u64,
 }
@@ -50,8 +52,12 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         attempt: u32,
         approval: Option<Approval>,
     ) -> Result<Option<BoxFuture<'static, ActDone>>, DriverError> {
-        let Some(tool) = self.driver.tools.get(&action.tool).cloned() else {
-            let names: Vec<_> = self.driver.tools.keys().map(String::as_str).collect();
+        // A run calls only tools it was offered, whatever else this driver has.
+        let offered = self.prompt.tools.clone();
+        let is_offered = offered.iter().any(|tool| tool.name == action.tool);
+        let Some(tool) = self.driver.tools.get(&action.tool).filter(|_| is_offered).cloned() else {
+            let mut names: Vec<_> = offered.iter().map(|tool| tool.name.as_str()).collect();
+            names.sort_unstable();
             let text = format!("There is no tool {:?}. The tools are: {}.", action.tool, names.join(", "));
             self.refuse(&action.call, attempt, &text);
             return Ok(None);
@@ -103,10 +109,19 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         let layer = LayerId { run: self.run.clone(), call: call.clone(), attempt };
         let clock = self.driver.options.clock.clone();
         let output = self.output_sink(call.clone());
+        let (sandbox, workspace) = (context.sandbox.clone(), context.workspace.clone());
         Box::pin(async move {
             let started_ms = clock();
-            let result = tool.run(permit, context, layer, output).await;
-            ActDone { call, attempt, result, wall_ms: clock().saturating_sub(started_ms) }
+            let result = tool.run(permit, context, layer.clone(), output).await;
+            let wall_ms = clock().saturating_sub(started_ms);
+            let kept = match &result {
+                Ok(output) if !output.diff.changes.is_empty() => {
+                    // Without them its changes are merged all the same, and cannot be undone.
+                    sandbox.contents(workspace, layer, output.diff.clone()).await.unwrap_or_default()
+                }
+                _ => Vec::new(),
+            };
+            ActDone { call, attempt, result, kept, wall_ms }
         })
     }
 
@@ -123,9 +138,10 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     }
 
     pub(crate) fn act_done(&mut self, done: ActDone) {
-        let ActDone { call, attempt, result, wall_ms } = done;
+        let ActDone { call, attempt, result, kept, wall_ms } = done;
         match result {
             Ok(output) => {
+                let kept = kept.into_iter().map(|content| self.note_blob(content)).collect();
                 let shown = self.note_blob(output.text.into_bytes());
                 let whole = (!output.whole.is_empty()).then(|| self.note_blob(output.whole));
                 self.note(Event::ActResult(ActResult {
@@ -138,6 +154,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                     wall_ms,
                     receipt: output.receipt,
                     diff: output.diff,
+                    kept,
                 }));
             }
             Err(error) => self.refuse(&call, attempt, &error.to_string()),
@@ -157,6 +174,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             wall_ms: 0,
             receipt: None,
             diff: LayerDiff::default(),
+            kept: Vec::new(),
         }));
     }
 }

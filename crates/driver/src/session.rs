@@ -61,7 +61,7 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             }
         }
         let Some(accepted) = Accepted::current(&records) else { return Err(DriverError::Empty(run)) };
-        if accepted.machine != "agent" {
+        if !driver.options.machine.knows(&accepted.machine) {
             return Err(DriverError::UnknownMachine { run, machine: accepted.machine });
         }
         let state = driver.options.machine.fold(&records);
@@ -130,8 +130,11 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
         let (free, rest): (Vec<_>, Vec<_>) =
             commands.into_iter().partition(|command| matches!(command, Command::Settle { hold: false, .. }));
         let Some(command) = rest.into_iter().next() else {
-            // A machine that wants nothing more has finished; what it left to merge is merged.
-            self.merge_all(free).await?;
+            if !free.is_empty() {
+                self.merge_all(free).await?;
+                return Ok(None);
+            }
+            // A machine that wants nothing more has finished.
             self.flush().await?;
             return Ok(Some(self.finished_before()));
         };

@@ -24,6 +24,8 @@ pub struct Cli {
 enum Command {
     /// Do a job in a folder
     Run(commands::run::Args),
+    /// Bring back what was there before a run changed it
+    Undo(commands::undo::Args),
     /// See, check, continue and end runs
     #[command(subcommand)]
     Runs(Runs),
@@ -49,6 +51,8 @@ enum Runs {
     Show(commands::runs_show::Args),
     /// Print a run's journal
     Log(commands::runs_log::Args),
+    /// Show what a run changed in its workspace
+    Diff(commands::runs_diff::Args),
     /// Check that nobody changed the journal
     Verify(commands::runs_verify::Args),
     /// Go on with a run that was interrupted or waits
@@ -114,9 +118,11 @@ impl Cli {
     pub fn execute(self) -> Result<u8, CliError> {
         match self.command {
             Command::Run(args) => args.execute(),
+            Command::Undo(args) => args.execute(),
             Command::Runs(Runs::List(args)) => args.execute(),
             Command::Runs(Runs::Show(args)) => args.execute(),
             Command::Runs(Runs::Log(args)) => args.execute(),
+            Command::Runs(Runs::Diff(args)) => args.execute(),
             Command::Runs(Runs::Verify(args)) => args.execute(),
             Command::Runs(Runs::Resume(args)) => args.execute(),
             Command::Runs(Runs::Say(args)) => args.execute(),
@@ -157,7 +163,7 @@ mod tests {
     /// Commands about this terminal and nothing else: no other surface can offer them.
     const OF_THE_TERMINAL: &[&str] = &["config.edit"];
 
-    /// `noun.verb` is `homarus noun verb`; starting a run has a short form of its own.
+    /// `noun.verb` is `homarus noun verb`; starting and undoing a run have short forms of their own.
     #[test]
     fn every_operation_has_its_command_and_no_command_lacks_one() {
         let root = Cli::command();
@@ -172,7 +178,11 @@ mod tests {
                 }
             })
             .filter(|name| !OF_THE_TERMINAL.contains(&name.as_str()))
-            .map(|name| if name == "run" { "runs.start".to_owned() } else { name })
+            .map(|name| match name.as_str() {
+                "run" => "runs.start".to_owned(),
+                "undo" => "runs.undo".to_owned(),
+                _ => name,
+            })
             .collect();
         commands.sort();
         let mut operations: Vec<String> = OPERATIONS.iter().map(|info| info.name.to_owned()).collect();

@@ -15,6 +15,7 @@ mod dirs;
 mod docs;
 mod env;
 mod exit;
+mod machines;
 mod nearest;
 mod put;
 mod route;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use homarus_agent::{Agent, folder::AgentFolder};
+use homarus_agent::folder::AgentFolder;
 use homarus_api::{
     runs::Ended as EndedResponse,
     sandbox::{ProbeCheck, ProbeResponse},
@@ -26,6 +26,7 @@ use homarus_guard::{Guard, Readable};
 use homarus_models::{Registry, prices::Prices};
 use homarus_sandbox::L1;
 use homarus_store::Store;
+use homarus_workflow::undo::WorkspaceUndo;
 
 use crate::{
     approver::TerminalApprover,
@@ -34,6 +35,7 @@ use crate::{
     conversation,
     dirs::Dirs,
     exit::{self, CliError},
+    machines::Machines,
     put,
     show::{human::Human, json::JsonLines, style::Style},
 };
@@ -47,7 +49,7 @@ const ORPHANS_MAX: usize = 100;
 pub struct Runtime {
     pub store: Arc<Store>,
     pub models: Arc<Registry>,
-    pub driver: Driver<Agent, Arc<Guard>, Arc<Store>>,
+    pub driver: Driver<Machines, Arc<Guard>, Arc<Store>>,
     /// Provider → address, for listings.
     pub addresses: BTreeMap<String, String>,
     guard: Arc<Guard>,
@@ -79,12 +81,14 @@ impl Runtime {
         let models = Arc::new(Registry::new(options, Arc::new(vault), shared.clone(), prices));
         let priced = models.clone();
         let guard = Arc::new(Guard::new("rules", move |model: &ModelRef| choose::price_known(priced.as_ref(), model)));
+        let mut tools = homarus_tools::all();
+        tools.push(Arc::new(WorkspaceUndo::new(store.clone())));
         let driver = Driver::new(homarus_driver::Options {
-            machine: Agent,
+            machine: Machines,
             gate: Gate::new(guard.clone(), store.clone()),
             journal: store.clone(),
             models: models.clone(),
-            tools: homarus_tools::all(),
+            tools,
             sandbox: shared,
             observer,
             approver: Arc::new(approver),
@@ -123,18 +127,23 @@ impl Runtime {
 
     /// Drives a run until it rests, tells how it ended, and gives the exit code.
     pub async fn drive(&self, run: RunId, fence: Fence, json: bool) -> Result<u8, CliError> {
-        self.register(&run)?;
-        let control = Control::default();
-        let watcher = tokio::spawn(watch_signals(control.clone()));
-        let ended = self.driver.drive(fence, &control).await;
-        watcher.abort();
-        let response = self.response(run, ended?)?;
+        let response = self.drive_silently(run, fence).await?;
         if json {
             put::line(&serde_json::to_string(&end_line(&self.store, &response)?).map_err(CliError::failed)?)?;
         } else {
             tell_end(&self.store, &response)?;
         }
         Ok(response.exit_code)
+    }
+
+    /// The same, and tells nobody.
+    pub async fn drive_silently(&self, run: RunId, fence: Fence) -> Result<EndedResponse, CliError> {
+        self.register(&run)?;
+        let control = Control::default();
+        let watcher = tokio::spawn(watch_signals(control.clone()));
+        let ended = self.driver.drive(fence, &control).await;
+        watcher.abort();
+        self.response(run, ended?)
     }
 
     fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
@@ -353,6 +362,8 @@ fn sandbox_options(
     options.driver_lock = lock;
     options.hidden = dirs.hidden();
     options.readable.clone_from(&config.sandbox.readable);
+    options.cache_paths.clone_from(&config.sandbox.cache_paths);
+    options.keep = config.undo.keep();
     Ok(options)
 }
 

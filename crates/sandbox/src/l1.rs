@@ -17,8 +17,8 @@ use homarus_contract::{
     gate::{MergePermit, Permit},
     ids::Hash,
     sandbox::{
-        ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputChunk, OutputSink, Receipt, Sandbox,
-        SandboxError, WorkerLauncher, WorkerProcess, WorkerSpec,
+        Change, ContentSource, ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputChunk, OutputSink,
+        Receipt, Sandbox, SandboxError, WorkerLauncher, WorkerProcess, WorkerSpec,
     },
 };
 use rustix::event::{EventfdFlags, eventfd};
@@ -26,10 +26,11 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::{
     call::{self, Bounds, Launch, Running},
     cgroup::Groups,
-    layer::{Layers, diff, merge},
+    layer::{Layers, diff, keep, merge, stage},
     options::Options,
     plan::Host,
     probe::{self, ProbeReport},
+    protected::check_cache_path,
     spare::{self, Spare},
     spec::{CallSpec, LayerSpec, StageFailure, Started, Step},
     worker,
@@ -79,9 +80,7 @@ impl Sandbox for L1 {
     ) -> BoxFuture<'_, Result<ExecDone, SandboxError>> {
         let inner = self.inner.clone();
         Box::pin(async move {
-            let fits =
-                permit.run() == &spec.layer.run && permit.action().is_some_and(|action| action.call == spec.layer.call);
-            if !fits {
+            if !fits(&permit, &spec.layer) {
                 return Err(SandboxError::Refused("the permit is for another call".into()));
             }
             if spec.tier > Tier::Internal {
@@ -118,6 +117,33 @@ impl Sandbox for L1 {
         })
     }
 
+    fn contents(
+        &self,
+        workspace: PathBuf,
+        layer: LayerId,
+        diff: LayerDiff,
+    ) -> BoxFuture<'_, Result<Vec<Vec<u8>>, SandboxError>> {
+        let inner = self.inner.clone();
+        Box::pin(blocking(move || inner.contents(&workspace, &layer, &diff)))
+    }
+
+    fn stage(
+        &self,
+        permit: Permit,
+        workspace: PathBuf,
+        layer: LayerId,
+        changes: Vec<Change>,
+        contents: ContentSource,
+    ) -> BoxFuture<'_, Result<LayerDiff, SandboxError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            if !fits(&permit, &layer) {
+                return Err(SandboxError::Refused("the permit is for another call".into()));
+            }
+            blocking(move || inner.stage(&workspace, &layer, changes, &contents)).await
+        })
+    }
+
     fn discard(&self, layer: &LayerId) -> BoxFuture<'_, Result<(), SandboxError>> {
         let (inner, layer) = (self.inner.clone(), layer.clone());
         Box::pin(blocking(move || inner.layers.remove(&layer).map_err(layer_error)))
@@ -142,6 +168,7 @@ pub struct Inner {
 
 impl Inner {
     pub fn new(options: Options, report: ProbeReport) -> Result<Self, SandboxError> {
+        options.cache_paths.iter().try_for_each(|path| check_cache_path(path)).map_err(SandboxError::Refused)?;
         let host = Host::look(&options).map_err(setup)?;
         let layers = Layers::new(&options.state_dir);
         let groups = report.groups().unwrap_or_else(Groups::find);
@@ -241,6 +268,27 @@ impl Inner {
         Ok(ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff })
     }
 
+    fn contents(&self, workspace: &Path, layer: &LayerId, diff: &LayerDiff) -> Result<Vec<Vec<u8>>, SandboxError> {
+        let workspace = self.host.workspace(workspace)?;
+        keep::contents(&workspace, &self.layers.upper(layer), diff, &self.options.keep).map_err(layer_error)
+    }
+
+    fn stage(
+        &self,
+        workspace: &Path,
+        id: &LayerId,
+        changes: Vec<Change>,
+        contents: &ContentSource,
+    ) -> Result<LayerDiff, SandboxError> {
+        let workspace = self.host.workspace(workspace)?;
+        let layer = self.create_layer(id, &workspace)?;
+        let diff = stage::write(&workspace, &layer.upper, changes, contents).map_err(layer_error)?;
+        if diff.is_empty() {
+            self.layers.remove(id).map_err(layer_error)?;
+        }
+        Ok(diff)
+    }
+
     fn merge(&self, workspace: &Path, layer: &LayerId, diff: &LayerDiff) -> Result<MergeReport, SandboxError> {
         let workspace = self.host.workspace(workspace)?;
         let report = merge::run(&workspace, &self.layers.upper(layer), &self.layers.conflicts(layer), diff)
@@ -248,6 +296,10 @@ impl Inner {
         self.layers.remove(layer).map_err(layer_error)?;
         Ok(report)
     }
+}
+
+fn fits(permit: &Permit, layer: &LayerId) -> bool {
+    permit.run() == &layer.run && permit.action().is_some_and(|action| action.call == layer.call)
 }
 
 fn receipt(started: &Started, took: Duration) -> Result<Receipt, SandboxError> {

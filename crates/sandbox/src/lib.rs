@@ -24,6 +24,7 @@ mod spec;
 mod worker;
 
 pub use l1::L1;
-pub use options::Options;
+pub use options::{KeepLimits, Options};
 pub use probe::{ProbeLine, ProbeReport};
+pub use protected::check_cache_path;
 pub use stages::{InternalTable, stage_main};

@@ -18,6 +18,8 @@ pub struct Options {
     /// Folders of the workspace, relative to it, that are bound directly (writes are not part of
     /// the layer and are not journalled): `target`, `node_modules`.
     pub cache_paths: Vec<String>,
+    /// What is kept of files that calls change, so that it can be undone.
+    pub keep: KeepLimits,
     /// The program that calls [`crate::stage_main`] first thing.
     pub exe: PathBuf,
 }
@@ -30,7 +32,23 @@ impl Options {
             hidden: Vec::new(),
             readable: Vec::new(),
             cache_paths: Vec::new(),
+            keep: KeepLimits::default(),
             exe: PathBuf::from("/proc/self/exe"),
         }
+    }
+}
+
+/// Bounds on what is kept of the files one call changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepLimits {
+    /// A file larger than this is not kept, and its change cannot be undone.
+    pub file_bytes_max: u64,
+    /// All files of a call together; the smallest are kept first.
+    pub call_bytes_max: u64,
+}
+
+impl Default for KeepLimits {
+    fn default() -> Self {
+        Self { file_bytes_max: 8 << 20, call_bytes_max: 64 << 20 }
     }
 }

@@ -14,12 +14,40 @@ pub fn fixed() -> impl Iterator<Item = &'static str> {
     of(Kind::Startup).chain(of(Kind::Guard))
 }
 
+/// Why nothing of this kind may be put at this path, if nothing may.
+pub fn refusal(path: &str, is_folder: bool) -> Option<String> {
+    if must_be_folder(path) && !is_folder {
+        return Some("`.git` that is not a folder can point git anywhere".to_owned());
+    }
+    why_refused(path).or_else(|| why_refused_in_git(path))
+}
+
 /// Why a change of this path (relative to the workspace) can never be merged.
 pub fn why_refused(path: &str) -> Option<String> {
     LIST.iter().find(|rule| rule.covers(path)).map(|rule| match rule.kind {
         Kind::Secret => format!("`{}` may hold secrets or is obeyed by other programs", rule.path),
         Kind::Startup | Kind::Guard => format!("`{}` is obeyed by other programs", rule.path),
     })
+}
+
+/// A folder that calls may write to directly must lie inside the workspace, and neither be nor hold nor lie in
+/// what is protected. The error says what is wrong.
+pub fn check_cache_path(path: &str) -> Result<(), String> {
+    let wrong = |why: &str| Err(format!("the cache path {path:?} cannot be one: {why}"));
+    if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") || path.contains('\0') {
+        return wrong("it must be a relative path without `.` and `..`");
+    }
+    if let Some(why) = why_refused(path).or_else(|| why_refused_in_git(path)) {
+        return wrong(&why);
+    }
+    if path.split('/').any(|part| part == ".git") {
+        return wrong("it lies in a repository's `.git`");
+    }
+    let below = format!("{path}/");
+    match LIST.iter().find(|rule| rule.path.starts_with(&below)) {
+        Some(rule) => wrong(&format!("it holds `{}`", rule.path)),
+        None => Ok(()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,7 +24,8 @@ use crate::{
 pub(crate) const EVENT_BYTES_MAX: usize = 16 << 20;
 pub(crate) const BLOB_BYTES_MAX: usize = 256 << 20;
 pub(crate) const EVENTS_MAX: usize = 1000;
-pub(crate) const BLOBS_MAX: usize = 1000;
+/// Results of several calls, each with what its changes replaced, may be of one commit.
+pub(crate) const BLOBS_MAX: usize = 20_000;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const NAME_BYTES_MAX: usize = 1024;
 

@@ -129,7 +129,9 @@ pub(crate) fn blobs_of(event: &Event) -> Vec<Hash> {
         Event::Accepted(accepted) => vec![accepted.system, accepted.tools, accepted.orientation],
         Event::Reconfigured(change) => [change.system, change.tools].into_iter().flatten().collect(),
         Event::ModelIntent { prompt, .. } => prompt.added.clone(),
-        Event::ActResult(result) => [Some(result.shown), result.whole].into_iter().flatten().collect(),
+        Event::ActResult(result) => {
+            [Some(result.shown), result.whole].into_iter().flatten().chain(result.kept.iter().copied()).collect()
+        }
         _ => Vec::new(),
     }
 }

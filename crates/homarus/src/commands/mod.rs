@@ -17,6 +17,7 @@ pub mod run;
 pub mod runs_approve;
 pub mod runs_cancel;
 pub mod runs_configure;
+pub mod runs_diff;
 pub mod runs_list;
 pub mod runs_log;
 pub mod runs_resolve;
@@ -25,6 +26,7 @@ pub mod runs_say;
 pub mod runs_show;
 pub mod runs_verify;
 pub mod sandbox_probe;
+pub mod undo;
 
 use homarus_contract::ids::RunId;
 use homarus_contract::journal::Journal;
@@ -49,4 +51,11 @@ pub fn find_run(journal: &dyn Journal, text: &str) -> Result<RunId, CliError> {
         (Some(_), Some(_)) => Err(CliError::usage(format!("more than one run begins with {text:?}")).help(help)),
         (None, _) => Err(CliError::failed(format!("there is no run {text:?}")).help(help)),
     }
+}
+
+/// `RUN` or `RUN:STEP`.
+pub fn find_run_and_step(journal: &dyn Journal, text: &str) -> Result<(RunId, Option<u32>), CliError> {
+    let Some((run, step)) = text.split_once(':') else { return Ok((find_run(journal, text)?, None)) };
+    let step = step.parse().map_err(|_| CliError::usage(format!("{step:?} is not the number of a step")))?;
+    Ok((find_run(journal, run)?, Some(step)))
 }

@@ -108,7 +108,7 @@ impl Approvals {
 }
 
 impl Answering {
-    fn can_answer(&self) -> bool {
+    pub fn can_answer(&self) -> bool {
         self.approvals_from == Source::Cli || TerminalApprover::has_terminal()
     }
 

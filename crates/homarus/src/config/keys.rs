@@ -39,6 +39,8 @@ pub enum Kind {
     Models,
     /// Rules of [`crate::route`].
     Routes,
+    /// Folders of the workspace that calls write to directly.
+    CachePaths,
     /// What an agent may touch, as in `shell:run:make *`.
     Grants,
 }
@@ -62,6 +64,9 @@ const KINDS: &[(&str, Kind)] = &[
     ("limits.open_files", whole(16, 1_048_576)),
     ("limits.file_mb", whole(1, TIB_MB)),
     ("limits.output_mb", whole(1, 1_024)),
+    ("sandbox.cache_paths", Kind::CachePaths),
+    ("undo.file_mb", whole(1, 256)),
+    ("undo.call_mb", whole(1, 1_024)),
     ("policy.grants", Kind::Grants),
     ("approvals.expire_s", whole(1, YEAR_S)),
 ];
@@ -143,7 +148,7 @@ impl Kind {
                 let number = value.as_float().or(value.as_integer().map(|number| number as f64)).unwrap_or(f64::NAN);
                 if (min..=max).contains(&number) { Ok(()) } else { wrong(value, &number.to_string()) }
             }
-            (Self::Texts | Self::Models | Self::Grants, Value::Array(list)) => {
+            (Self::Texts | Self::Models | Self::CachePaths | Self::Grants, Value::Array(list)) => {
                 for item in list {
                     let Some(text) = item.as_str() else { return wrong(item, what_is(item)) };
                     self.check_text(text).map_err(|message| (item.span(), message))?;
@@ -161,6 +166,7 @@ impl Kind {
         match self {
             Self::Models => text.parse::<ModelRef>().map(drop).map_err(|error| error.to_string()),
             Self::Grants => homarus_policy::Grants::parse(&[text]).map(drop).map_err(|error| error.to_string()),
+            Self::CachePaths => homarus_sandbox::check_cache_path(text),
             _ => Ok(()),
         }
     }
@@ -170,10 +176,14 @@ impl Kind {
         let whole = words.join(" ");
         let not = || format!("expected {self}, found `{whole}`");
         let value = match (self, words) {
-            (Self::Texts | Self::Models | Self::Grants | Self::Routes, [one]) if one.trim_start().starts_with('[') => {
+            (Self::Texts | Self::Models | Self::CachePaths | Self::Grants | Self::Routes, [one])
+                if one.trim_start().starts_with('[') =>
+            {
                 one.parse::<Value>().map_err(|_| not())?
             }
-            (Self::Texts | Self::Models | Self::Grants, _) => Value::from_iter(words.iter().map(String::as_str)),
+            (Self::Texts | Self::Models | Self::CachePaths | Self::Grants, _) => {
+                Value::from_iter(words.iter().map(String::as_str))
+            }
             (Self::Text, [one]) => Value::from(one.as_str()),
             (Self::Flag | Self::Whole { .. } | Self::Amount { .. }, [one]) => {
                 one.trim().parse::<Value>().map_err(|_| not())?
@@ -197,6 +207,7 @@ impl fmt::Display for Kind {
             Self::Text => write!(f, "a text"),
             Self::Texts => write!(f, "a list of texts"),
             Self::Models => write!(f, "a list of PROVIDER/MODEL texts"),
+            Self::CachePaths => write!(f, "a list of folders of the workspace, such as \"target\""),
             Self::Routes => write!(f, "a list of rules such as {{ models = [\"local/NAME\"], words_max = 20 }}"),
             Self::Grants => write!(f, "a list of grants such as \"shell:run:make *\""),
         }

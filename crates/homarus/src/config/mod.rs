@@ -29,6 +29,7 @@ pub struct Config {
     budget: BudgetOptions,
     limits: LimitOptions,
     pub sandbox: SandboxOptions,
+    pub undo: UndoOptions,
     pub policy: PolicyOptions,
     pub approvals: ApprovalOptions,
 }
@@ -93,6 +94,14 @@ struct LimitOptions {
 #[serde(deny_unknown_fields)]
 pub struct SandboxOptions {
     pub readable: Vec<PathBuf>,
+    pub cache_paths: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoOptions {
+    file_mb: u64,
+    call_mb: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -149,6 +158,15 @@ impl Config {
             open_files_max: self.limits.open_files,
             file_bytes_max: self.limits.file_mb.saturating_mul(MIB),
             output_bytes_max: self.limits.output_mb.saturating_mul(MIB),
+        }
+    }
+}
+
+impl UndoOptions {
+    pub fn keep(&self) -> homarus_sandbox::KeepLimits {
+        homarus_sandbox::KeepLimits {
+            file_bytes_max: self.file_mb.saturating_mul(MIB),
+            call_bytes_max: self.call_mb.saturating_mul(MIB),
         }
     }
 }
@@ -238,6 +256,11 @@ mod tests {
         check("models.route = [{ models = [\"local/x\"], tools = false }]", Ok(()));
         check("[[models.route]]\nmodels = []", Err("names no models"));
         check("[[models.route]]\nmodels = [\"local/x\"]\nwords = 20", Err("unknown field `words`"));
+        check("[undo]\nfile_mb = 257", Err("undo.file_mb"));
+        check("[sandbox]\ncache_paths = [\"target\", \"web/node_modules\"]", Ok(()));
+        for path in ["../x", "/tmp", "", ".", ".git/hooks", ".ssh", "a//b"] {
+            check(&format!("[sandbox]\ncache_paths = [{path:?}]"), Err("cache path"));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use homarus_contract::{
     gate::{Approval, Gate, Ledger, Permit},
     ids::{CallId, Hash, RunId, StreamId},
     journal::{Append, Fence, Journal, JournalError, RunRow},
+    machine::Machine,
     message::{Message, StopReason, ToolDefinition, Usage},
     model::{ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price, ProviderBlock},
     sandbox::{LayerDiff, LayerId, Limits, OutputSink},
@@ -33,6 +34,7 @@ use homarus_driver::{
 use homarus_guard::Guard;
 use homarus_sandbox::L1;
 use homarus_store::Store;
+use homarus_workflow::undo::{Target, Undo, WorkspaceUndo};
 use tokio::sync::Notify;
 
 /// What an outside world saw: effects by idempotency key or by call, and questions to the model.
@@ -51,6 +53,10 @@ pub struct World {
     answers: Vec<Vec<ProviderBlock>>,
     rules: String,
     granted: bool,
+    /// Runs that undo others.
+    undos: Mutex<BTreeMap<RunId, Target>>,
+    /// A tool the driver has and the run is not offered.
+    withheld: Option<&'static str>,
     _folder: tempfile::TempDir,
 }
 
@@ -74,6 +80,8 @@ impl World {
             answers,
             rules: rules.to_owned(),
             granted: true,
+            undos: Mutex::default(),
+            withheld: None,
             _folder: folder,
         }
     }
@@ -82,6 +90,17 @@ impl World {
     pub fn refusing(mut self) -> Self {
         self.granted = false;
         self
+    }
+
+    pub fn withholding(mut self, tool: &'static str) -> Self {
+        self.withheld = Some(tool);
+        self
+    }
+
+    /// Makes `run` one that undoes all of another, when it is first lived.
+    pub fn undoing(&self, run: &RunId, undone: &RunId) {
+        let target = Target { run: undone.clone(), step: 0, last: CallId::new(99, 0) };
+        self.undos.lock().unwrap().insert(run.clone(), target);
     }
 
     /// One life: starts the run (or takes it over) and drives it until it rests or `kill_after`
@@ -141,22 +160,25 @@ impl World {
             Err(_) => self.accept(journal.as_ref(), run).await,
         };
         let Ok(fence) = fence else { return Death::Killed };
-        let driver = self.driver(&store, journal.clone(), run);
-        tokio::select! {
-            biased;
-            () = journal.dead.notified() => Death::Killed,
-            ended = async { driver.drive(fence, &Control::default()).await } => Death::Rested(ended.expect("drives")),
+        if self.undos.lock().unwrap().contains_key(run) {
+            return drive(&self.driver(Undo, &store, journal.clone(), run), &journal, fence).await;
         }
+        drive(&self.driver(Agent, &store, journal.clone(), run), &journal, fence).await
     }
 
     async fn accept(&self, journal: &Mortal, run: &RunId) -> Result<Fence, ()> {
-        let definitions: Vec<ToolDefinition> = self.tools().iter().map(|tool| tool.definition()).collect();
+        let offered = |tool: &ToolDefinition| self.withheld != Some(tool.name.as_str());
+        let definitions: Vec<_> =
+            self.tools(journal.inner.clone()).iter().map(|tool| tool.definition()).filter(offered).collect();
         let tools = serde_json::to_vec(&definitions).unwrap();
         let (system, orientation) = (b"system".to_vec(), Vec::new());
+        let undo = self.undos.lock().unwrap().get(run).map(ToString::to_string);
+        let machine = if undo.is_some() { homarus_workflow::undo::NAME } else { homarus_agent::NAME };
+        let text = undo.unwrap_or_else(|| "do it".to_owned());
         let accepted = Accepted {
             run: run.clone(),
-            inbound: Inbound { source: "test".to_owned(), ext_id: "1".to_owned(), text: "do it".to_owned() },
-            machine: "agent".to_owned(),
+            inbound: Inbound { source: "test".to_owned(), ext_id: run.to_string(), text },
+            machine: machine.to_owned(),
             workspace: self.workspace.clone(),
             agent: None,
             models: vec!["test/scripted".parse().unwrap()],
@@ -187,15 +209,22 @@ impl World {
         }
     }
 
-    fn tools(&self) -> Vec<Arc<dyn Tool>> {
+    fn tools(&self, journal: Arc<dyn Journal>) -> Vec<Arc<dyn Tool>> {
         let mut tools = homarus_tools::all();
+        tools.push(Arc::new(WorkspaceUndo::new(journal)));
         for class in [EffectClass::Unkeyed, EffectClass::Keyed] {
             tools.push(Arc::new(Effect { class, outside: self.outside.clone() }));
         }
         tools
     }
 
-    fn driver(&self, store: &Arc<Store>, journal: Arc<Mortal>, run: &RunId) -> Driver<Agent, Arc<Guard>, Arc<Mortal>> {
+    fn driver<M: Machine>(
+        &self,
+        machine: M,
+        store: &Arc<Store>,
+        journal: Arc<Mortal>,
+        run: &RunId,
+    ) -> Driver<M, Arc<Guard>, Arc<Mortal>> {
         let guard = Arc::new(Guard::new("test", |_: &ModelRef| true));
         guard.register(run, &self.profile(), &Budget::default()).expect("the rules are valid");
         let mut options = homarus_sandbox::Options::new(&self.state);
@@ -205,11 +234,11 @@ impl World {
         let report = L1::probe(&options);
         let sandbox = L1::new(options, report).expect("the sandbox is available");
         Driver::new(Options {
-            machine: Agent,
+            machine,
             gate: Gate::new(guard, journal.clone()),
             journal,
             models: Arc::new(Scripted { answers: self.answers.clone(), outside: self.outside.clone() }),
-            tools: self.tools(),
+            tools: self.tools(store.clone()),
             sandbox: Arc::new(sandbox),
             observer: Arc::new(Silent),
             approver: Arc::new(Person { granted: self.granted }),
@@ -218,6 +247,14 @@ impl World {
             approval_ms: 600_000,
             output_tokens_max: 1_000,
         })
+    }
+}
+
+async fn drive<M: Machine>(driver: &Driver<M, Arc<Guard>, Arc<Mortal>>, journal: &Mortal, fence: Fence) -> Death {
+    tokio::select! {
+        biased;
+        () = journal.dead.notified() => Death::Killed,
+        ended = async { driver.drive(fence, &Control::default()).await } => Death::Rested(ended.expect("drives")),
     }
 }
 

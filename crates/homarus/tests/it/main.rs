@@ -10,3 +10,4 @@ mod program;
 mod protocol;
 mod rules;
 mod terminal;
+mod undo;

@@ -238,3 +238,52 @@ fn a_command_that_was_agreed_to_before_it_runs_is_not_asked_about_twice() {
         },
     );
 }
+
+#[test]
+fn a_tool_that_was_not_offered_is_not_run_although_the_driver_has_it() {
+    let answers = vec![vec![call("effect.unkeyed", "{}")], vec![text("Sent.")]];
+    let world = World::new(answers, ALLOW).withholding("effect.unkeyed");
+    world.live_to_the_end(&run_id());
+    assert_eq!(world.outside.unkeyed.load(Ordering::SeqCst), 0);
+    let records = world.records(&run_id());
+    let result = records.iter().find_map(|record| match &record.event {
+        Event::ActResult(result) => Some(result),
+        _ => None,
+    });
+    assert!(result.unwrap().is_error);
+    assert!(!records.iter().any(|record| record.event.kind() == "judged"));
+}
+
+#[test]
+fn an_undo_that_is_killed_at_any_commit_is_done_exactly_once() {
+    for rules in [ALLOW, ASK_WRITES] {
+        let undo = RunId::parse("u1").unwrap();
+        let mut killed = 0;
+        for kill_after in 1..LIVES_MAX {
+            let world = World::new(job(), rules);
+            check_job(&world, &world.live_to_the_end(&run_id()));
+            world.undoing(&undo, &run_id());
+            let ended = match world.live(&undo, Some(kill_after)) {
+                Death::Rested(ended) => Some(ended),
+                Death::Killed => {
+                    killed += 1;
+                    let is_final = world.store().run(&undo).unwrap().status.is_final();
+                    (!is_final).then(|| world.live_to_the_end(&undo))
+                }
+            };
+            let done = |ended: &Ended| matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. });
+            assert!(ended.as_ref().is_none_or(done), "killed after {kill_after}: {ended:?}");
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\n"), "killed after {kill_after}");
+            assert!(!world.workspace.join("d").exists() && world.file("a.txt").is_none(), "killed after {kill_after}");
+            // And back again.
+            let redo = RunId::parse("u2").unwrap();
+            world.undoing(&redo, &undo);
+            world.live_to_the_end(&redo);
+            check_job(&world, &Ended::Finished { status: FinishStatus::Completed, summary: "All done.".to_owned() });
+            if killed < kill_after {
+                break;
+            }
+        }
+        assert!(killed >= 3, "{killed}");
+    }
+}

@@ -95,7 +95,7 @@ impl Walk<'_> {
             return self.removed(path);
         }
         let is_folder = entry::file_type(&stat) == FileType::Directory;
-        if let Some(why) = refusal(path, is_folder) {
+        if let Some(why) = protected::refusal(path, is_folder) {
             if self.is_change(path, &stat)? {
                 self.refuse(path, &why);
             }
@@ -128,7 +128,7 @@ impl Walk<'_> {
 
     /// A path of the workspace that is gone in the layer, with all that is in it.
     fn removed(&mut self, path: &str) -> io::Result<()> {
-        if let Some(why) = refusal(path, true) {
+        if let Some(why) = protected::refusal(path, true) {
             if self.lower.stat(path)?.is_some() {
                 self.refuse(path, &why);
             }
@@ -215,15 +215,8 @@ fn is_whiteout(stat: &Stat) -> bool {
     entry::file_type(stat) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-fn refusal(path: &str, is_folder: bool) -> Option<String> {
-    if protected::must_be_folder(path) && !is_folder {
-        return Some("`.git` that is not a folder can point git anywhere".to_owned());
-    }
-    protected::why_refused(path).or_else(|| protected::why_refused_in_git(path))
-}
-
 /// What a journal is about to promise must be on disk first.
-fn sync(diff: &LayerDiff, upper: &Root) -> io::Result<()> {
+pub fn sync(diff: &LayerDiff, upper: &Root) -> io::Result<()> {
     let files: Vec<&Change> = diff.changes.iter().filter(|change| matches!(change.new, Entry::File { .. })).collect();
     if diff.changes.is_empty() {
         return Ok(());

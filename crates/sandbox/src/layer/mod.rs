@@ -14,7 +14,9 @@ use crate::spec::LayerSpec;
 pub mod beneath;
 pub mod diff;
 pub mod entry;
+pub mod keep;
 pub mod merge;
+pub mod stage;
 pub mod text;
 
 /// Where layers and versions in conflict are kept.
