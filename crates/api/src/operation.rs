@@ -47,6 +47,7 @@ operations![
     agents::List,
     agents::Show,
     agents::Create,
+    agents::Edit,
     agents::Delete,
     agents::Switch,
     models::List,

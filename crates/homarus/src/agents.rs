@@ -1,6 +1,10 @@
 //! Agents: which one a run has, and what that means for it.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use homarus_agent::{
     folder::{self, AgentFolder, AgentName, Definition, FolderError, MEMORY_BYTES_DEFAULT, Memory},
@@ -40,6 +44,13 @@ pub fn find(dirs: &Dirs, name: &str) -> Result<AgentFolder, CliError> {
         FolderError::NoSuchAgent(name) => no_such(dirs, &name),
         error => error.into(),
     })
+}
+
+/// The folder of an agent, also where its definition cannot be read.
+pub fn folder_of(dirs: &Dirs, name: &str) -> Result<PathBuf, CliError> {
+    let name: AgentName = name.parse()?;
+    let folder = dirs.agents.join(name.as_str());
+    if folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) { Ok(folder) } else { Err(no_such(dirs, &name)) }
 }
 
 fn no_such(dirs: &Dirs, name: &AgentName) -> CliError {

@@ -77,6 +77,8 @@ enum Agents {
     Show(commands::agents_show::Args),
     /// Make an agent from a template
     Create(commands::agents_create::Args),
+    /// Change a file of an agent in your editor
+    Edit(commands::agents_edit::Args),
     /// Delete an agent with its memory
     Delete(commands::agents_delete::Args),
     /// Choose the agent of runs that name none
@@ -133,6 +135,7 @@ impl Cli {
             Command::Agents(Agents::List(args)) => args.execute(),
             Command::Agents(Agents::Show(args)) => args.execute(),
             Command::Agents(Agents::Create(args)) => args.execute(),
+            Command::Agents(Agents::Edit(args)) => args.execute(),
             Command::Agents(Agents::Delete(args)) => args.execute(),
             Command::Agents(Agents::Switch(args)) => args.execute(),
             Command::Models(Models::List(args)) => args.execute(),

@@ -2,6 +2,7 @@
 
 pub mod agents_create;
 pub mod agents_delete;
+pub mod agents_edit;
 pub mod agents_list;
 pub mod agents_show;
 pub mod agents_switch;

@@ -35,9 +35,8 @@ impl UserFile {
     }
 
     pub fn read(path: &Path) -> Result<Self, CliError> {
-        let cannot = |cause: &dyn std::fmt::Display| {
-            CliError::usage(format!("the configuration {} cannot be read", path.display())).cause(cause)
-        };
+        let cannot =
+            |cause: &dyn std::fmt::Display| CliError::usage(format!("{} cannot be read", path.display())).cause(cause);
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -65,7 +64,7 @@ impl UserFile {
     /// done and that is the error.
     pub fn replace(&self, text: &str) -> Result<(), CliError> {
         let cannot = |error: io::Error| {
-            CliError::failed(format!("the configuration {} cannot be written", self.path.display()))
+            CliError::failed(format!("{} cannot be written", self.path.display()))
                 .cause(error)
                 .help("nothing was changed; mend the folder's permissions or free some space")
         };
@@ -114,7 +113,8 @@ impl Fresh {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         // The ending tells editors what it is.
-        let fresh = format!(".{name}-{what}-{:08x}.toml", u32::from_le_bytes(random));
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        let fresh = format!(".{name}-{what}-{:08x}.{ending}", u32::from_le_bytes(random));
         let path = path.with_file_name(fresh);
         OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path)?;
         Ok(Self { path, kept: false })

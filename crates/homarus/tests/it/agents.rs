@@ -100,6 +100,29 @@ fn an_agent_is_held_to_its_tools_grants_and_limits() {
 }
 
 #[test]
+fn a_file_of_an_agent_is_edited_and_nothing_wrong_replaces_it() {
+    let program = Program::with_turns(vec![]);
+    made(&program, "ada", "base");
+    let edit = |file: &str, script: &str| {
+        let mut command = program.command(&["agents", "edit", "ada", file]);
+        let output = command.env("EDITOR", format!("f() {{ {script}; }}; f")).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let text = |file: &str| std::fs::read_to_string(program.home.join("agents/ada").join(file)).unwrap();
+    assert_eq!(edit("SOUL.md", "echo Be kind. > $1").0, 0);
+    assert_eq!(text("SOUL.md"), "Be kind.\n");
+    let before = text("agent.toml");
+    let (code, said) = edit("agent.toml", "echo 'tire = 1' >> $1");
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("unknown field") && said.contains("rejected"), "{said}");
+    assert_eq!(text("agent.toml"), before);
+    assert_eq!(edit("agent.toml", "false").0, 1);
+    let (code, said) = edit("SOUL.mb", "true");
+    assert_eq!(code, 2);
+    assert!(said.contains("did you mean `SOUL.md`"), "{said}");
+}
+
+#[test]
 fn a_tier_nobody_can_give_runs_nothing() {
     let program = Program::with_turns(vec![
         Turn::call("shell.execute", json!({"command": "echo x > a.txt"})),

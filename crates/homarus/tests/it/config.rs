@@ -196,7 +196,7 @@ fn what_cannot_be_written_or_read_is_said() {
     fs::create_dir_all(&fixture.program.home).unwrap();
     fs::write(fixture.program.home.join("config"), "a file where a folder should be").unwrap();
     let done = fixture.config(&["set", "budget.steps", "7"]);
-    assert!(done.code != 0 && done.stderr.contains("error: the configuration"), "{done:?}");
+    assert!(done.code != 0 && done.stderr.contains("homarus.toml cannot be read"), "{done:?}");
     fs::remove_file(fixture.program.home.join("config")).unwrap();
     fs::create_dir_all(fixture.file()).unwrap();
     let done = fixture.config(&["get"]);
