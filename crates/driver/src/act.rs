@@ -50,8 +50,11 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         attempt: u32,
         approval: Option<Approval>,
     ) -> Result<Option<BoxFuture<'static, ActDone>>, DriverError> {
-        let Some(tool) = self.driver.tools.get(&action.tool).cloned() else {
-            let names: Vec<_> = self.driver.tools.keys().map(String::as_str).collect();
+        // What was not offered to this run is not there for it, whatever this program has.
+        let mut names: Vec<&str> = self.prompt.tools.iter().map(|tool| tool.name.as_str()).collect();
+        let offered = names.contains(&action.tool.as_str());
+        let Some(tool) = self.driver.tools.get(&action.tool).filter(|_| offered).cloned() else {
+            names.sort_unstable();
             let text = format!("There is no tool {:?}. The tools are: {}.", action.tool, names.join(", "));
             self.refuse(&action.call, attempt, &text);
             return Ok(None);

@@ -31,6 +31,7 @@ pub struct Config {
     pub sandbox: SandboxOptions,
     pub policy: PolicyOptions,
     pub approvals: ApprovalOptions,
+    pub search: SearchOptions,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -106,6 +107,12 @@ pub struct PolicyOptions {
 #[serde(deny_unknown_fields)]
 pub struct ApprovalOptions {
     pub expire_s: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchOptions {
+    pub url: String,
 }
 
 const MIB: u64 = 1 << 20;
@@ -238,6 +245,8 @@ mod tests {
         check("models.route = [{ models = [\"local/x\"], tools = false }]", Ok(()));
         check("[[models.route]]\nmodels = []", Err("names no models"));
         check("[[models.route]]\nmodels = [\"local/x\"]\nwords = 20", Err("unknown field `words`"));
+        check("[search]\nurl = \"http://127.0.0.1:8888\"", Ok(()));
+        check("[search]\nurl = \"127.0.0.1:8888\"", Err("`search.url`: "));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use homarus_contract::{
     BoxFuture, BoxStream,
     action::{Action, EffectClass, Plan, Resource, Tier},
     budget::Budget,
-    event::{Accepted, ApprovalsMode, Event, Inbound, Profile, Record, Resolution},
+    event::{Accepted, AgentRef, ApprovalsMode, Event, Inbound, Profile, Record, Resolution},
     gate::{Approval, Gate, Ledger, Permit},
     ids::{CallId, Hash, RunId, StreamId},
     journal::{Append, Fence, Journal, JournalError, RunRow},
@@ -51,6 +51,7 @@ pub struct World {
     answers: Vec<Vec<ProviderBlock>>,
     rules: String,
     granted: bool,
+    pub agent: Option<AgentRef>,
     _folder: tempfile::TempDir,
 }
 
@@ -74,6 +75,7 @@ impl World {
             answers,
             rules: rules.to_owned(),
             granted: true,
+            agent: None,
             _folder: folder,
         }
     }
@@ -81,6 +83,14 @@ impl World {
     /// The person at the keyboard says no to everything.
     pub fn refusing(mut self) -> Self {
         self.granted = false;
+        self
+    }
+
+    /// The run is one of an agent with a folder of its own.
+    pub fn of_agent(mut self) -> Self {
+        let folder = self._folder.path().join("agent");
+        std::fs::create_dir(&folder).unwrap();
+        self.agent = Some(AgentRef { name: "tester".to_owned(), folder });
         self
     }
 
@@ -150,7 +160,7 @@ impl World {
     }
 
     async fn accept(&self, journal: &Mortal, run: &RunId) -> Result<Fence, ()> {
-        let definitions: Vec<ToolDefinition> = self.tools().iter().map(|tool| tool.definition()).collect();
+        let definitions: Vec<ToolDefinition> = homarus_tools::offered(&self.tools(), self.agent.as_ref(), false);
         let tools = serde_json::to_vec(&definitions).unwrap();
         let (system, orientation) = (b"system".to_vec(), Vec::new());
         let accepted = Accepted {
@@ -158,7 +168,7 @@ impl World {
             inbound: Inbound { source: "test".to_owned(), ext_id: "1".to_owned(), text: "do it".to_owned() },
             machine: "agent".to_owned(),
             workspace: self.workspace.clone(),
-            agent: None,
+            agent: self.agent.clone(),
             models: vec!["test/scripted".parse().unwrap()],
             models_why: String::new(),
             profile: self.profile(),
@@ -178,7 +188,7 @@ impl World {
     }
 
     fn profile(&self) -> Profile {
-        let grants = ["file:read:./**", "file:write:./**", "shell:run"];
+        let grants = ["file:read:./**", "file:write:./**", "shell:run", "memory:write"];
         Profile {
             grants: grants.into_iter().map(str::to_owned).collect(),
             rules: self.rules.clone(),
@@ -188,7 +198,12 @@ impl World {
     }
 
     fn tools(&self) -> Vec<Arc<dyn Tool>> {
-        let mut tools = homarus_tools::all();
+        let vault = homarus_vault::Vault::from_lookup(Vec::new(), |_| None).unwrap();
+        let mut tools = homarus_tools::all(homarus_tools::Options {
+            outbound: Arc::new(vault),
+            host_rules: Arc::new(homarus_guard::Hosts),
+            search: None,
+        });
         for class in [EffectClass::Unkeyed, EffectClass::Keyed] {
             tools.push(Arc::new(Effect { class, outside: self.outside.clone() }));
         }
@@ -379,6 +394,10 @@ impl Tool for Effect {
 
     fn class(&self) -> EffectClass {
         self.class
+    }
+
+    fn limits(&self) -> String {
+        String::new()
     }
 
     fn plan(&self, _context: &ToolContext, _action: &Action) -> Result<Plan, ToolError> {

@@ -9,4 +9,6 @@ mod lives;
 mod program;
 mod protocol;
 mod rules;
+mod site;
 mod terminal;
+mod web;
