@@ -260,6 +260,6 @@ impl<J: Judge, L: Ledger> Gate<J, L> {
 }
 
 /// The key a keyed effect carries on every attempt of the same call.
-fn idempotency_key(run: &RunId, call: &CallId) -> String {
+pub fn idempotency_key(run: &RunId, call: &CallId) -> String {
     Hash::of_parts([run.as_str().as_bytes(), call.as_str().as_bytes()]).to_hex()
 }

@@ -26,6 +26,17 @@ pub enum SecretUse {
     Header { name: String, secret: SecretRef },
 }
 
+/// Which addresses a request may end up at, whatever its host's name resolves to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Any: the operator configured where it goes.
+    Any,
+    /// Public ones, and those in private use (this machine, this network): a rule names the host.
+    Private,
+    /// Public ones only.
+    Public,
+}
+
 #[derive(Debug, Clone)]
 pub struct OutboundRequest {
     pub method: String,
@@ -33,6 +44,7 @@ pub struct OutboundRequest {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub secret: Option<SecretUse>,
+    pub reach: Reach,
     pub connect_ms: u64,
     /// Longest silence before the first byte and between two pieces of the body.
     pub idle_ms: u64,
@@ -53,6 +65,8 @@ pub enum OutboundError {
     SecretNotForHost(SecretRef, String),
     #[error("{0} is not a valid address")]
     BadUrl(String),
+    #[error("{host} may not be reached: {why}")]
+    AddressRefused { host: String, why: String },
     #[error("no connection to {host}: {cause}")]
     Connect { host: String, cause: String },
     #[error("{host} sent nothing for {ms} ms")]

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
     message::ToolDefinition,
     sandbox::{Exit, LayerDiff, LayerId, Limits, OutputSink, Receipt, Sandbox},
 };
+
+/// Longest command line that rules judge and `shell.execute` takes, in bytes.
+pub const COMMAND_BYTES_MAX: usize = 32 * 1024;
 
 /// What a tool may know when it plans or runs.
 #[derive(Clone)]
@@ -62,11 +66,48 @@ pub trait ReadRules: Sized {
     fn may_read(&self, path: &Path) -> bool;
 }
 
+/// What the rules say of a host, for a tool that is led from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostView {
+    /// It may be reached with nobody asked.
+    pub is_free: bool,
+    /// A grant or the rule that decides names this host and port itself, without a `*`.
+    pub is_named: bool,
+}
+
+/// Asks the rules of a run about hosts.
+pub trait HostRules: Send + Sync {
+    /// `target` is `HOST:PORT`. The error says what is wrong with the profile.
+    fn view(&self, profile: &Profile, target: &str) -> Result<HostView, String>;
+}
+
+/// How far a tool reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    Workspace,
+    /// The memory of the agent that works.
+    Memory,
+    Network,
+}
+
 pub trait Tool: Send + Sync {
     fn definition(&self) -> ToolDefinition;
 
     /// The worst class any call of this tool can have.
     fn class(&self) -> EffectClass;
+
+    fn scope(&self) -> Scope {
+        Scope::Workspace
+    }
+
+    /// Its own bounds, for people, besides those of every call.
+    fn limits(&self) -> String;
+
+    /// Why it cannot be offered to a run of this agent, if so.
+    fn unavailable(&self, _agent: Option<&AgentRef>) -> Option<String> {
+        None
+    }
 
     /// Checks the arguments and says what the call would do. Reads at most; never writes.
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError>;

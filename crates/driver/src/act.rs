@@ -52,11 +52,10 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         attempt: u32,
         approval: Option<Approval>,
     ) -> Result<Option<BoxFuture<'static, ActDone>>, DriverError> {
-        // A run calls only tools it was offered, whatever else this driver has.
-        let offered = self.prompt.tools.clone();
-        let is_offered = offered.iter().any(|tool| tool.name == action.tool);
-        let Some(tool) = self.driver.tools.get(&action.tool).filter(|_| is_offered).cloned() else {
-            let mut names: Vec<_> = offered.iter().map(|tool| tool.name.as_str()).collect();
+        // What was not offered to this run is not there for it, whatever this program has.
+        let mut names: Vec<&str> = self.prompt.tools.iter().map(|tool| tool.name.as_str()).collect();
+        let offered = names.contains(&action.tool.as_str());
+        let Some(tool) = self.driver.tools.get(&action.tool).filter(|_| offered).cloned() else {
             names.sort_unstable();
             let text = format!("There is no tool {:?}. The tools are: {}.", action.tool, names.join(", "));
             self.refuse(&action.call, attempt, &text);

@@ -102,7 +102,7 @@ fn granted<'r>(profile: &RunProfile, resources: &'r [Resource]) -> Result<Option
 }
 
 fn verdict(profile: &RunProfile, decision: Decision, class: EffectClass, capability: Option<String>) -> Judgement {
-    let Decision { effect, when, rule, reason } = decision;
+    let Decision { effect, when, rule, reason, .. } = decision;
     let judged = |verdict, rule, reason| Judgement {
         verdict,
         rule,

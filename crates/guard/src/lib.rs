@@ -5,10 +5,12 @@
 //! effects and remembers nothing but what was registered; the gate asks it again before a merge, and
 //! the same question gets the same answer.
 
+mod hosts;
 mod judge;
 mod profile;
 mod readable;
 
+pub use hosts::Hosts;
 pub use judge::Guard;
 pub use profile::GuardError;
 pub use readable::Readable;

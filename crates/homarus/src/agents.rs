@@ -122,15 +122,12 @@ pub fn tools<'a>(agent: Option<&'a AgentFolder>, known: &[String]) -> Result<Opt
     let Some((agent, wanted)) = agent.and_then(|agent| Some((agent, agent.definition.tools.as_deref()?))) else {
         return Ok(None);
     };
-    match wanted.iter().find(|name| !known.contains(name) && !OPTIONAL.contains(&name.as_str())) {
+    match wanted.iter().find(|name| !known.contains(name)) {
         None => Ok(Some(wanted)),
         Some(name) => Err(CliError::usage(format!("agent {} wants the tool {name:?}, which there is not", agent.name))
             .help(format!("the tools are {}", known.join(", ")))),
     }
 }
-
-/// Tools that exist, but are offered only where they are set up.
-const OPTIONAL: [&str; 3] = ["http.request", "web.search", "memory.note"];
 
 impl From<FolderError> for CliError {
     fn from(error: FolderError) -> Self {

@@ -118,10 +118,9 @@ impl Runtime {
             profile.grants = agent.definition.grants.as_ref().unwrap_or(&config.policy.grants).clone();
             profile.tier = agent.definition.tier;
             let system = agents::system(Some(agent), &now.workspace, &profile).0.into_bytes();
-            let tools = serde_json::to_vec(&offered(Some(agent))?).map_err(CliError::failed)?;
             event.agent = Some(agents::reference(agent));
-            (event.system, event.tools) = (Some(Hash::of(&system)), Some(Hash::of(&tools)));
-            blobs.extend([system, tools]);
+            event.system = Some(Hash::of(&system));
+            blobs.push(system);
             why.push(format!("agent {}", agent.name));
         }
         let name = agent.as_ref().map(|agent| agent.name.as_str());
@@ -131,6 +130,13 @@ impl Runtime {
             let choice = choose::models(&change.models, &request, agent.as_ref(), config, self).await?;
             why.push(format!("model {}", choice.names()));
             event.models = Some(choice.models);
+        }
+        if let Some(agent) = &agent {
+            let models = event.models.as_ref().unwrap_or(&now.models);
+            let tools = offered(&self.tools, Some(agent), models)?;
+            let tools = serde_json::to_vec(&tools).map_err(CliError::failed)?;
+            event.tools = Some(Hash::of(&tools));
+            blobs.push(tools);
         }
         if why.is_empty() {
             return Err(CliError::usage("nothing is to be changed").help("name a model, an agent, approvals or rules"));

@@ -19,10 +19,11 @@ use homarus_contract::{
     ids::RunId,
     journal::{Fence, Journal, JournalError, RunStatus},
     model::ModelRef,
-    tool::ReadRules,
+    outbound::Outbound,
+    tool::{ReadRules, Tool},
 };
 use homarus_driver::{Control, Driver, Ended, Stop, ports::Observer};
-use homarus_guard::{Guard, Readable};
+use homarus_guard::{Guard, Hosts, Readable};
 use homarus_models::{Registry, prices::Prices};
 use homarus_sandbox::L1;
 use homarus_store::Store;
@@ -50,6 +51,8 @@ pub struct Runtime {
     pub store: Arc<Store>,
     pub models: Arc<Registry>,
     pub driver: Driver<Machines, Arc<Guard>, Arc<Store>>,
+    /// All there are; what a run is offered of them is in its first event.
+    pub tools: Vec<Arc<dyn Tool>>,
     /// Provider → address, for listings.
     pub addresses: BTreeMap<String, String>,
     guard: Arc<Guard>,
@@ -78,17 +81,19 @@ impl Runtime {
         let addresses =
             options.providers.iter().map(|provider| (provider.id.clone(), provider.base_url.clone())).collect();
         let prices = prices(config)?;
-        let models = Arc::new(Registry::new(options, Arc::new(vault), shared.clone(), prices));
+        let vault = Arc::new(vault);
+        let tools = tools(config, vault.clone())?;
+        let models = Arc::new(Registry::new(options, vault, shared.clone(), prices));
         let priced = models.clone();
         let guard = Arc::new(Guard::new("rules", move |model: &ModelRef| choose::price_known(priced.as_ref(), model)));
-        let mut tools = homarus_tools::all();
-        tools.push(Arc::new(WorkspaceUndo::new(store.clone())));
+        let mut all = tools.clone();
+        all.push(Arc::new(WorkspaceUndo::new(store.clone())));
         let driver = Driver::new(homarus_driver::Options {
             machine: Machines,
             gate: Gate::new(guard.clone(), store.clone()),
             journal: store.clone(),
             models: models.clone(),
-            tools,
+            tools: all,
             sandbox: shared,
             observer,
             approver: Arc::new(approver),
@@ -97,7 +102,7 @@ impl Runtime {
             approval_ms: config.approvals.expire_s.saturating_mul(1000),
             output_tokens_max: config.models.output_tokens_max,
         });
-        Ok(Self { store, models, driver, addresses, guard, sandbox })
+        Ok(Self { store, models, driver, tools, addresses, guard, sandbox })
     }
 
     /// Tells the guard what a run may do, as its events say.
@@ -365,6 +370,13 @@ fn sandbox_options(
     options.cache_paths.clone_from(&config.sandbox.cache_paths);
     options.keep = config.undo.keep();
     Ok(options)
+}
+
+/// The built-in tools, as this configuration makes them.
+pub fn tools(config: &Config, outbound: Arc<dyn Outbound>) -> Result<Vec<Arc<dyn Tool>>, CliError> {
+    let search = homarus_tools::web_search::instance(&config.search.url)
+        .map_err(|error| CliError::usage("search.url in the configuration is no address").cause(error))?;
+    Ok(homarus_tools::all(homarus_tools::Options { outbound, host_rules: Arc::new(Hosts), search }))
 }
 
 pub fn prices(config: &Config) -> Result<Prices, CliError> {

@@ -126,7 +126,7 @@ pub(crate) fn from_stream_error(kind: ProviderKind, error_type: &str, message: &
 pub(crate) fn from_outbound(error: OutboundError) -> ModelError {
     let class = match &error {
         OutboundError::SecretMissing(_) | OutboundError::SecretNotForHost(..) => ModelErrorClass::Auth,
-        OutboundError::BadUrl(_) => ModelErrorClass::BadRequest,
+        OutboundError::BadUrl(_) | OutboundError::AddressRefused { .. } => ModelErrorClass::BadRequest,
         OutboundError::Connect { .. } | OutboundError::Broken { .. } => ModelErrorClass::Network,
         OutboundError::TimedOut { .. } => ModelErrorClass::Timeout,
     };

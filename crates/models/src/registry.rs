@@ -6,7 +6,7 @@ use homarus_contract::{
     BoxStream,
     gate::{Granted, Permit},
     model::{ModelError, ModelErrorClass, ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price},
-    outbound::{Outbound, OutboundRequest, SecretRef, SecretUse},
+    outbound::{Outbound, OutboundRequest, Reach, SecretRef, SecretUse},
     sandbox::WorkerLauncher,
 };
 use serde::Deserialize;
@@ -220,6 +220,7 @@ impl Provider {
             headers: if is_anthropic { vec![(name.to_owned(), value.to_owned())] } else { Vec::new() },
             body: Vec::new(),
             secret,
+            reach: Reach::Any,
             connect_ms: options.connect_ms,
             idle_ms: options.idle_ms,
         }

@@ -18,6 +18,8 @@ pub struct Decision {
     /// `rules.toml:12 deny shell:run:rm *`
     pub rule: String,
     pub reason: String,
+    /// The rule names the target itself, without a `*`.
+    pub is_exact: bool,
 }
 
 /// A decision with every rule that was tried for it.
@@ -56,17 +58,17 @@ impl Policy {
 
     fn judge(&self, resources: &[Resource], trace: &mut Trace) -> Decision {
         let decisions = resources.iter().map(|resource| match kind_of(&resource.verb) {
-            Some(TargetKind::Path) => self.judge_path(resource, trace),
+            Some(TargetKind::Path | TargetKind::Host | TargetKind::Name) => self.judge_plain(resource, trace),
             Some(TargetKind::CommandLine) => self.judge_line(resource, trace),
             None => self.fallback(&format!("{} {}", resource.verb, shortened(&resource.target))),
         });
         strongest(decisions.collect()).unwrap_or_else(|| self.fallback("an action that names no resource"))
     }
 
-    fn judge_path(&self, resource: &Resource, trace: &mut Trace) -> Decision {
+    fn judge_plain(&self, resource: &Resource, trace: &mut Trace) -> Decision {
         let subject = format!("{} {}", resource.verb, shortened(&resource.target));
         for (_, rule, pattern) in self.patterns_for(&resource.verb) {
-            let matched = pattern.pattern.matches_path(resource, rule.effect == Effect::Allow);
+            let matched = pattern.pattern.matches(resource, rule.effect == Effect::Allow);
             trace.note(self, &subject, rule, pattern, matched);
             if matched {
                 return self.decided(rule, pattern);
@@ -85,6 +87,7 @@ impl Policy {
                 reason: "the command line is too long or too nested to be judged: write it to a script with \
                          file.write and run that"
                     .to_owned(),
+                is_exact: false,
             };
         }
         let view = LineView::new(&resource.verb, &line);
@@ -155,6 +158,7 @@ impl Policy {
                 when: None,
                 rule: format!("{} default ask (the line cannot be read for certain)", self.name()),
                 reason: format!("it cannot be told which commands `{subject}` runs: {why}"),
+                is_exact: false,
             };
         }
         decision.reason.push_str(&format!("; no allow rule was considered because of {why}"));
@@ -188,7 +192,13 @@ impl Policy {
             "" => format!("the rule `{}` of {} says {}", pattern.pattern.text(), self.name(), rule.effect),
             reason => reason.to_owned(),
         };
-        Decision { effect: rule.effect, when: rule.when, rule: self.label(rule, pattern), reason }
+        Decision {
+            effect: rule.effect,
+            when: rule.when,
+            rule: self.label(rule, pattern),
+            reason,
+            is_exact: pattern.pattern.is_exact(),
+        }
     }
 
     fn fallback(&self, subject: &str) -> Decision {
@@ -198,6 +208,7 @@ impl Policy {
             when: None,
             rule: format!("{} default {effect}", self.name()),
             reason: format!("no rule of {} matches `{subject}`, and its default is {effect}", self.name()),
+            is_exact: false,
         }
     }
 }

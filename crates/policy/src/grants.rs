@@ -40,14 +40,19 @@ impl Grants {
     /// when each of its commands is.
     pub fn covering(&self, resource: &Resource) -> Option<Vec<&str>> {
         let mut used: Vec<&str> = match kind_of(&resource.verb)? {
-            TargetKind::Path => {
-                let covers = |pattern: &&Pattern| pattern.matches_path(resource, true);
+            TargetKind::Path | TargetKind::Host | TargetKind::Name => {
+                let covers = |pattern: &&Pattern| pattern.matches(resource, true);
                 vec![self.patterns.iter().find(covers)?.text()]
             }
             TargetKind::CommandLine => self.covering_line(resource)?,
         };
         used.dedup();
         Some(used)
+    }
+
+    /// Whether a grant names this very target, without a `*`.
+    pub fn name(&self, resource: &Resource) -> bool {
+        self.patterns.iter().any(|pattern| pattern.is_exact() && pattern.matches(resource, true))
     }
 
     /// Binds an approval to the grants it was given under.
@@ -79,7 +84,7 @@ pub(crate) fn pattern_allows(pattern: &Pattern, command: &Simple, text: &str) ->
         Target::Any => true,
         Target::Command(wildcard) if wildcard.is_any() => true,
         Target::Command(wildcard) => (!command.writes_by_redirect || wildcard.contains('>')) && wildcard.matches(text),
-        Target::Path(_) => false,
+        Target::Path(_) | Target::Host(_) | Target::Name(_) => false,
     }
 }
 

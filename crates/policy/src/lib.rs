@@ -11,6 +11,7 @@
 
 pub mod evaluate;
 pub mod grants;
+pub mod host;
 pub mod path;
 pub mod pattern;
 pub mod rule;

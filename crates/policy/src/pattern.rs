@@ -4,6 +4,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use homarus_contract::action::Resource;
 
 use crate::{
+    host::{Endpoint, HostPattern},
     path::{Place, place},
     suggest,
     wildcard::Wildcard,
@@ -14,11 +15,21 @@ use crate::{
 pub enum TargetKind {
     Path,
     CommandLine,
+    /// `HOST:PORT`
+    Host,
+    /// A name, such as an agent's.
+    Name,
 }
 
 /// Every verb there is. A new verb is a row here.
-pub const VERBS: &[(&str, TargetKind)] =
-    &[("file:read", TargetKind::Path), ("file:write", TargetKind::Path), ("shell:run", TargetKind::CommandLine)];
+pub const VERBS: &[(&str, TargetKind)] = &[
+    ("file:read", TargetKind::Path),
+    ("file:write", TargetKind::Path),
+    ("shell:run", TargetKind::CommandLine),
+    ("net:connect", TargetKind::Host),
+    ("web:search", TargetKind::Host),
+    ("memory:write", TargetKind::Name),
+];
 
 const PATTERN_BYTES_MAX: usize = 1_000;
 
@@ -36,6 +47,8 @@ pub enum Target {
     Any,
     Path(PathPattern),
     Command(Wildcard),
+    Host(HostPattern),
+    Name(Wildcard),
 }
 
 impl Pattern {
@@ -69,12 +82,14 @@ impl Pattern {
         }
         if known.iter().any(|(_, other)| other != kind) {
             return Err(format!(
-                "`{noun}:{act}` stands for paths and command lines at once: write one pattern for each"
+                "`{noun}:{act}` stands for paths, command lines and hosts at once: write one pattern for each"
             ));
         }
         let target = match kind {
             TargetKind::Path => Target::Path(PathPattern::parse(target)?),
             TargetKind::CommandLine => Target::Command(Wildcard::new(target)),
+            TargetKind::Host => Target::Host(HostPattern::parse(target)?),
+            TargetKind::Name => Target::Name(Wildcard::new(target)),
         };
         Ok(Self { text: text.to_owned(), verbs, target })
     }
@@ -97,17 +112,27 @@ impl Pattern {
         match &self.target {
             Target::Any => true,
             Target::Command(wildcard) => wildcard.is_any(),
-            Target::Path(_) => false,
+            Target::Path(_) | Target::Host(_) | Target::Name(_) => false,
         }
     }
 
-    /// For verbs whose target is a path. `permissive`: the pattern grants something, so it matches
-    /// narrowly; otherwise (deny, ask) it also covers what is below a folder it names.
-    pub fn matches_path(&self, resource: &Resource, permissive: bool) -> bool {
+    /// Names its one target itself: a host and port without a `*`.
+    pub fn is_exact(&self) -> bool {
+        matches!(&self.target, Target::Host(host) if host.is_exact())
+    }
+
+    /// For all verbs but those of command lines. `permissive`: the pattern grants something, so a path
+    /// matches narrowly; otherwise (deny, ask) it also covers what is below a folder it names.
+    pub fn matches(&self, resource: &Resource, permissive: bool) -> bool {
         self.covers_verb(&resource.verb)
             && match &self.target {
                 Target::Any => true,
                 Target::Path(pattern) => pattern.matches(&place(&resource.target), permissive),
+                Target::Host(pattern) => {
+                    // What cannot be read is what nobody may reach.
+                    Endpoint::parse(&resource.target).map_or(!permissive, |endpoint| pattern.matches(&endpoint))
+                }
+                Target::Name(wildcard) => wildcard.matches(&resource.target),
                 Target::Command(_) => false,
             }
     }
@@ -195,7 +220,7 @@ mod tests {
     fn check(pattern: &str, target: &str, permissive: bool, expected: bool) {
         let resource = Resource { verb: "file:read".to_owned(), target: target.to_owned() };
         let pattern_parsed = Pattern::parse(&format!("file:read:{pattern}")).unwrap();
-        assert_eq!(pattern_parsed.matches_path(&resource, permissive), expected, "{pattern:?} on {target:?}");
+        assert_eq!(pattern_parsed.matches(&resource, permissive), expected, "{pattern:?} on {target:?}");
     }
 
     #[test]
@@ -237,6 +262,8 @@ mod tests {
             ("shell:runs", "did you mean `shell:run`"),
             ("rm *", "write `VERB` or `VERB:TARGET`"),
             ("*:*:x", "at once"),
+            ("net:conect:x:1", "did you mean `net:connect`"),
+            ("net:connect:example.org", "port is missing"),
             ("file:read:", "empty"),
             ("file:read:../x", "absolute path"),
             ("file:read:a[", "not a path pattern"),

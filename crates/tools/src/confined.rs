@@ -29,9 +29,21 @@ pub async fn run_internal(
     let Some(action) = permit.action() else {
         return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
     };
-    let tier = context.profile.tier;
-    let input = Input { profile: context.profile, arguments: action.arguments.clone() };
+    let input = Input { profile: context.profile.clone(), arguments: action.arguments.clone() };
     let stdin = serde_json::to_vec(&input).map_err(|error| ToolError::Failed(error.to_string()))?;
+    run_with(name, permit, context, layer, read_only, stdin).await
+}
+
+/// The same with an input of the caller's own.
+pub async fn run_with(
+    name: &'static str,
+    permit: Permit,
+    context: ToolContext,
+    layer: LayerId,
+    read_only: bool,
+    stdin: Vec<u8>,
+) -> Result<ToolOutput, ToolError> {
+    let tier = context.profile.tier;
     let spec = ExecSpec {
         layer,
         workspace: context.workspace,

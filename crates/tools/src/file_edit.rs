@@ -54,6 +54,10 @@ impl Tool for FileEdit {
         EffectClass::Workspace
     }
 
+    fn limits(&self) -> String {
+        format!("files of {} MiB", FILE_BYTES_MAX >> 20)
+    }
+
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
         let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
         let path = paths::relative(&context.workspace, &arguments.path)?;

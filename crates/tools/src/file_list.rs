@@ -49,6 +49,10 @@ impl Tool for FileList {
         EffectClass::Read
     }
 
+    fn limits(&self) -> String {
+        format!("{ENTRIES_MAX} entries, {DEPTH_MAX} folders deep")
+    }
+
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
         let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
         let path = paths::relative(&context.workspace, arguments.path.as_deref().unwrap_or("."))?;

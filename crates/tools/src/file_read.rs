@@ -54,6 +54,10 @@ impl Tool for FileRead {
         EffectClass::Read
     }
 
+    fn limits(&self) -> String {
+        format!("reads {} MiB, shows {} KiB at once", READ_BYTES_MAX >> 20, SHOWN_BYTES_MAX >> 10)
+    }
+
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
         let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
         let path = paths::relative(&context.workspace, &arguments.path)?;

@@ -1,11 +1,10 @@
 //! `file.search`: lines that match a pattern, with counts that are complete even where lines are not.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
+use grep_matcher::LineTerminator;
+use grep_regex::{RegexMatcher, RegexMatcherBuilder};
+use grep_searcher::{BinaryDetection, MmapChoice, Searcher, SearcherBuilder, Sink, SinkFinish, SinkMatch};
 use homarus_contract::{
     BoxFuture,
     action::{Action, EffectClass, Plan},
@@ -16,7 +15,6 @@ use homarus_contract::{
     tool::{ReadRules, Tool, ToolContext, ToolError, ToolOutput},
 };
 use ignore::WalkBuilder;
-use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -35,6 +33,8 @@ const FILES_LISTED_MAX: usize = 60;
 const SKIPPED_NAMED_MAX: usize = 20;
 /// Files beyond this are left out, and said so.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Files beyond this number are not looked at, and that is said.
+const FILES_MAX: u64 = 100_000;
 const PATTERN_BYTES_MAX: usize = 4096;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -69,6 +69,13 @@ impl Tool for FileSearch {
 
     fn class(&self) -> EffectClass {
         EffectClass::Read
+    }
+
+    fn limits(&self) -> String {
+        format!(
+            "{LINES_MAX} lines and {FILES_LISTED_MAX} files shown, all counted; files of {} MiB; {FILES_MAX} files; pattern of {PATTERN_BYTES_MAX} bytes",
+            FILE_BYTES_MAX >> 20
+        )
     }
 
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
@@ -106,6 +113,8 @@ struct Found {
     /// Files in folders that may not be read.
     hidden: u64,
     files: u64,
+    /// There were more files than are looked at.
+    is_cut: bool,
 }
 
 pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<String, String> {
@@ -114,7 +123,8 @@ pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<S
         paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
     let start = workspace.join(&relative);
     std::fs::metadata(&start).map_err(|error| file_read::missing(&workspace, &relative, &error))?;
-    let regex = compile(&arguments.pattern)?;
+    let matcher = compile(&arguments.pattern)?;
+    let mut searcher = searcher();
     let beneath = Beneath::new(&workspace, &start, may_read);
     let mut found = Found::default();
     let walk = WalkBuilder::new(&start)
@@ -125,6 +135,10 @@ pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<S
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
     for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())) {
+        if found.files >= FILES_MAX {
+            found.is_cut = true;
+            break;
+        }
         let inside = entry.path().strip_prefix(&workspace).unwrap_or(entry.path());
         let name = inside.display().to_string();
         // Named itself, a rule has decided about it.
@@ -145,26 +159,68 @@ pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<S
                 continue;
             }
         }
-        found.file(entry.path(), &name, &regex);
+        found.file(entry.path(), &name, &mut searcher, &matcher);
     }
     Ok(found.told(&arguments.pattern, &paths::shown(&relative)))
 }
 
 /// Without regard to case unless the pattern has a capital letter; what is no regular expression is
 /// looked for as it stands.
-fn compile(pattern: &str) -> Result<Regex, String> {
+fn compile(pattern: &str) -> Result<RegexMatcher, String> {
     if pattern.is_empty() || pattern.len() > PATTERN_BYTES_MAX {
         return Err(format!("The pattern must have 1 to {PATTERN_BYTES_MAX} characters."));
     }
-    let smart = !pattern.chars().any(char::is_uppercase);
-    let build = |text: &str| RegexBuilder::new(text).case_insensitive(smart).size_limit(4 << 20).build();
-    build(pattern)
-        .or_else(|_| build(&regex::escape(pattern)))
-        .map_err(|error| format!("The pattern is too big: {error}"))
+    if pattern.contains('\n') {
+        return Err("The pattern must be one line: files are searched line by line.".to_owned());
+    }
+    let mut builder = RegexMatcherBuilder::new();
+    builder.case_insensitive(!pattern.chars().any(char::is_uppercase)).multi_line(true).crlf(true).size_limit(4 << 20);
+    builder
+        .build(pattern)
+        .or_else(|_| builder.fixed_strings(true).build(pattern))
+        .map_err(|error| format!("The pattern cannot be used: {error}"))
+}
+
+/// A file with a zero byte is binary. Files are read, not mapped: one that shrinks meanwhile must not end us.
+fn searcher() -> Searcher {
+    SearcherBuilder::new()
+        .binary_detection(BinaryDetection::quit(0))
+        .line_number(true)
+        .line_terminator(LineTerminator::crlf())
+        .memory_map(MmapChoice::never())
+        .build()
+}
+
+/// The lines of one file, as many as may be shown, and the number of all.
+struct Lines<'a> {
+    name: &'a str,
+    room: usize,
+    lines: Vec<String>,
+    count: u64,
+    is_binary: bool,
+}
+
+impl Sink for Lines<'_> {
+    type Error = io::Error;
+
+    fn matched(&mut self, _searcher: &Searcher, found: &SinkMatch<'_>) -> io::Result<bool> {
+        self.count += 1;
+        if self.lines.len() < self.room {
+            let text = String::from_utf8_lossy(found.bytes());
+            let text = one_line(text.trim_end_matches(['\n', '\r']), LINE_CHARS_MAX);
+            self.lines.push(format!("{}:{}: {text}", self.name, found.line_number().unwrap_or(0)));
+        }
+        Ok(true)
+    }
+
+    fn finish(&mut self, _searcher: &Searcher, end: &SinkFinish) -> io::Result<()> {
+        self.is_binary = end.binary_byte_offset().is_some();
+        Ok(())
+    }
 }
 
 impl Found {
-    fn file(&mut self, path: &Path, name: &str, regex: &Regex) {
+    fn file(&mut self, path: &Path, name: &str, searcher: &mut Searcher, matcher: &RegexMatcher) {
         let Ok(file) = File::open(path) else {
             self.skipped.push(format!("{name} (cannot be read)"));
             return;
@@ -174,30 +230,16 @@ impl Found {
             return;
         }
         self.files += 1;
-        let mut reader = BufReader::new(file.take(FILE_BYTES_MAX));
-        let mut line = Vec::new();
-        let (mut number, mut count) = (0u64, 0u64);
-        loop {
-            line.clear();
-            match reader.read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => break,
-                Ok(_) => number += 1,
-            }
-            if line.contains(&0) {
-                // Binary: no lines to show, and none to count.
-                return;
-            }
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end_matches(['\n', '\r']);
-            if regex.is_match(text) {
-                count += 1;
-                if self.lines.len() < LINES_MAX {
-                    self.lines.push(format!("{name}:{number}: {}", one_line(text, LINE_CHARS_MAX)));
-                }
-            }
+        let room = LINES_MAX - self.lines.len();
+        let mut lines = Lines { name, room, lines: Vec::new(), count: 0, is_binary: false };
+        if searcher.search_file(matcher, &file, &mut lines).is_err() {
+            self.skipped.push(format!("{name} (cannot be read)"));
+            return;
         }
-        if count > 0 {
-            self.counts.push((name.to_owned(), count));
+        // Binary: no lines to show, and none to count.
+        if lines.count > 0 && !lines.is_binary {
+            self.lines.extend(lines.lines);
+            self.counts.push((name.to_owned(), lines.count));
         }
     }
 
@@ -236,6 +278,11 @@ impl Found {
                 more => format!(" and {more} more"),
             };
             text.push_str(&format!("Left out: {named}{more}\n"));
+        }
+        if self.is_cut {
+            text.push_str(&format!(
+                "Only the first {FILES_MAX} files were searched. Name a folder to search the rest.\n"
+            ));
         }
         if self.hidden > 0 {
             text.push_str(&format!("{} files are in folders the rules do not let you read unasked.\n", self.hidden));
@@ -297,12 +344,31 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_and_late_zero_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::write(root.join("dos.txt"), "one word\r\nword two\r\nlast word").unwrap();
+        let text = searched(root, "word$", None).unwrap();
+        assert!(text.starts_with("dos.txt:1: one word\ndos.txt:3: last word\nMatching"), "{text}");
+        assert!(searched(root, "^word", None).unwrap().starts_with("dos.txt:2: word two\n"));
+        std::fs::write(root.join("late.bin"), ["word\n".repeat(50_000).as_bytes(), b"\0"].concat()).unwrap();
+        let text = searched(root, "word", Some("late.bin")).unwrap();
+        assert!(text.starts_with("No line matches"), "neither lines nor counts of a binary file: {text}");
+        std::fs::write(root.join("latin1.txt"), b"caf\xe9 word\n").unwrap();
+        assert!(searched(root, "word", Some("latin1.txt")).unwrap().starts_with("latin1.txt:1: caf\u{fffd} word\n"));
+        File::create(root.join("sparse")).unwrap().set_len(2 << 30).unwrap();
+        assert!(searched(root, "word", None).unwrap().contains("Left out: sparse (larger than 64 MiB)"));
+    }
+
+    #[test]
     fn odd_patterns_and_places() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a"), "x[1\n").unwrap();
         assert!(searched(folder.path(), "x[1", None).unwrap().contains("  a: 1\n"), "not a regex: as it stands");
         assert!(searched(folder.path(), "nope", None).unwrap().starts_with("No line matches"));
         assert!(searched(folder.path(), "", None).is_err());
+        assert!(searched(folder.path(), "x\ny", None).unwrap_err().contains("line by line"));
+        assert!(searched(folder.path(), r"(\w{1000}){1000}", None).unwrap().starts_with("No line matches"));
         assert!(searched(folder.path(), "x", Some("b")).unwrap_err().contains("no file"));
     }
 }

@@ -50,6 +50,10 @@ impl Tool for FileWrite {
         EffectClass::Workspace
     }
 
+    fn limits(&self) -> String {
+        format!("content of {} MiB", CONTENT_BYTES_MAX >> 20)
+    }
+
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
         let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
         let path = paths::relative(&context.workspace, &arguments.path)?;

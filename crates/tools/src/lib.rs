@@ -2,7 +2,7 @@
 //!
 //! A tool plans outside the sandbox, without effects, and does its work inside it: a file tool is a
 //! function of this crate that the sandbox runs in the confined process ([`internal_table`]), so that
-//! a path trick meets the kernel and not a parser of ours.
+//! a path trick meets the kernel and not a parser of ours. What leaves the machine goes through the port `Outbound`.
 
 pub mod arguments;
 pub mod beneath;
@@ -12,16 +12,36 @@ pub mod file_list;
 pub mod file_read;
 pub mod file_search;
 pub mod file_write;
+pub mod http_request;
+pub mod memory_note;
+pub mod page;
 pub mod paths;
 pub mod shell_execute;
+pub mod web;
+pub mod web_search;
 
 use std::{path::Path, sync::Arc};
 
-use homarus_contract::tool::{ReadRules, Tool};
+use homarus_contract::{
+    event::AgentRef,
+    message::ToolDefinition,
+    outbound::Outbound,
+    tool::{HostRules, ReadRules, Scope, Tool},
+};
+use url::Url;
+
+/// What the tools that reach out of the workspace need.
+pub struct Options {
+    pub outbound: Arc<dyn Outbound>,
+    pub host_rules: Arc<dyn HostRules>,
+    /// From [`web_search::instance`]; `None`: no search.
+    pub search: Option<Url>,
+}
 
 /// All built-in tools, in the order they are offered: a small model likes to take the first, and the listing
 /// is in its first message already.
-pub fn all() -> Vec<Arc<dyn Tool>> {
+pub fn all(options: Options) -> Vec<Arc<dyn Tool>> {
+    let Options { outbound, host_rules, search } = options;
     vec![
         Arc::new(file_search::FileSearch),
         Arc::new(file_read::FileRead),
@@ -29,7 +49,20 @@ pub fn all() -> Vec<Arc<dyn Tool>> {
         Arc::new(file_write::FileWrite),
         Arc::new(shell_execute::ShellExecute),
         Arc::new(file_list::FileList),
+        Arc::new(http_request::HttpRequest::new(outbound.clone(), host_rules)),
+        Arc::new(web_search::WebSearch::new(outbound, search)),
+        Arc::new(memory_note::MemoryNote),
     ]
+}
+
+/// What a run of this agent is offered. A small model plans worse with each tool more: `workspace_only` leaves
+/// it those it was tuned with.
+pub fn offered(tools: &[Arc<dyn Tool>], agent: Option<&AgentRef>, workspace_only: bool) -> Vec<ToolDefinition> {
+    tools
+        .iter()
+        .filter(|tool| tool.unavailable(agent).is_none() && (!workspace_only || tool.scope() == Scope::Workspace))
+        .map(|tool| tool.definition())
+        .collect()
 }
 
 /// A function that runs inside the sandbox, and the name it is asked for by.
@@ -38,13 +71,14 @@ pub type Internal = (&'static str, fn() -> i32);
 /// The functions that run inside the sandbox, by the name a [`homarus_contract::sandbox::Program`]
 /// gives. Each reads its input from standard input, works in the current folder, and returns an exit code.
 /// `R` decides which files may be read where many are.
-pub fn internal_table<R: ReadRules>() -> [Internal; 5] {
+pub fn internal_table<R: ReadRules>() -> [Internal; 6] {
     [
         (file_list::NAME, file_list::confined::<R>),
         (file_read::NAME, file_read::confined),
         (file_search::NAME, file_search::confined::<R>),
         (file_edit::NAME, file_edit::confined),
         (file_write::NAME, file_write::confined),
+        (page::NAME, page::confined),
     ]
 }
 

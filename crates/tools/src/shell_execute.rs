@@ -12,7 +12,7 @@ use homarus_contract::{
     message::ToolDefinition,
     sandbox::{ExecDone, ExecSpec, Exit, LayerId, OutputSink, Program},
     text::{bounded, one_line},
-    tool::{Tool, ToolContext, ToolError, ToolOutput},
+    tool::{COMMAND_BYTES_MAX, Tool, ToolContext, ToolError, ToolOutput},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,7 +21,6 @@ use crate::arguments;
 
 pub const NAME: &str = "shell.execute";
 const EXAMPLE: &str = r#"{"command": "ls -l"}"#;
-const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// What the model is shown of each of output and errors.
 const SHOWN_BYTES_MAX: usize = 12 * 1024;
 
@@ -51,6 +50,14 @@ impl Tool for ShellExecute {
 
     fn class(&self) -> EffectClass {
         EffectClass::Workspace
+    }
+
+    fn limits(&self) -> String {
+        format!(
+            "command of {} KiB; shows {} KiB of output and as much of errors; no network",
+            COMMAND_BYTES_MAX >> 10,
+            SHOWN_BYTES_MAX >> 10
+        )
     }
 
     fn plan(&self, _context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {

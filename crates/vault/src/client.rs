@@ -9,7 +9,7 @@ use std::{
 use futures_util::{StreamExt, stream};
 use homarus_contract::{
     BoxStream,
-    outbound::{OutboundError, OutboundRequest, OutboundResponse, SecretRef, SecretUse},
+    outbound::{OutboundError, OutboundRequest, OutboundResponse, Reach, SecretRef, SecretUse},
 };
 use reqwest::{
     Client, Method, Response, Url,
@@ -18,10 +18,14 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::{Held, Vault, origin, scrub::Scrubber};
+use crate::{
+    Held, Vault, address, origin,
+    resolve::{Checked, Lookup, Refusal},
+    scrub::Scrubber,
+};
 
 /// Clients kept, one for each profile in use.
-const CLIENTS_MAX: usize = 4;
+const CLIENTS_MAX: usize = 6;
 
 /// The HTTP clients, built when first needed: building one costs milliseconds that a start-up
 /// without a request should not pay.
@@ -36,10 +40,11 @@ struct Profile {
     connect_ms: u64,
     /// Without TLS the system's certificates need not be read, which takes longer than a request.
     tls: bool,
+    reach: Reach,
 }
 
 impl Clients {
-    fn get(&self, profile: Profile) -> Result<Client, String> {
+    fn get(&self, profile: Profile, lookup: &Arc<dyn Lookup>) -> Result<Client, String> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = built.iter().find(|(built, _)| *built == profile) {
             return Ok(client.clone());
@@ -47,6 +52,11 @@ impl Clients {
         let mut builder = Client::builder();
         if !profile.tls {
             builder = builder.tls_certs_only([]);
+        }
+        if profile.reach != Reach::Any {
+            // A connection that is kept was checked for an earlier request, and perhaps another name.
+            let checked = Checked { lookup: lookup.clone(), reach: profile.reach };
+            builder = builder.dns_resolver(checked).pool_max_idle_per_host(0);
         }
         let client = builder
             .connect_timeout(Duration::from_millis(profile.connect_ms))
@@ -85,10 +95,13 @@ pub(crate) async fn send(vault: &Vault, request: OutboundRequest) -> Result<Outb
     let refuse = |what: &str| OutboundError::BadUrl(scrubber.text(&format!("{host} ({what})")));
     let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| refuse("unknown HTTP method"))?;
     let headers = headers(&request, held.as_ref().map(|(_, held)| held.as_ref())).map_err(refuse)?;
-    let profile = Profile { connect_ms: request.connect_ms, tls: url.scheme() == "https" };
+    if let Some(why) = refusal(&url, request.reach) {
+        return Err(OutboundError::AddressRefused { host, why });
+    }
+    let profile = Profile { connect_ms: request.connect_ms, tls: url.scheme() == "https", reach: request.reach };
     let client = vault
         .clients
-        .get(profile)
+        .get(profile, &vault.lookup)
         .map_err(|cause| OutboundError::Connect { host: host.clone(), cause: scrubber.text(&cause) })?;
 
     let first_byte_ms = request.connect_ms.saturating_add(request.idle_ms);
@@ -116,6 +129,13 @@ fn parse_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = url.username().is_empty() && url.password().is_none();
     (plain && matches!(url.scheme(), "http" | "https") && url.host_str().is_some()).then_some(url)
+}
+
+/// What is written as an address never gets to the resolver.
+fn refusal(url: &Url, reach: Reach) -> Option<String> {
+    let host = url.host_str().unwrap_or_default();
+    let of_address = address::literal(host).and_then(|literal| address::refusal(literal, reach));
+    of_address.or_else(|| address::name_refusal(host, reach))
 }
 
 fn headers(request: &OutboundRequest, held: Option<&Held>) -> Result<HeaderMap, &'static str> {
@@ -192,6 +212,9 @@ fn body(
 
 fn classify(error: &reqwest::Error, host: &str, connect_ms: u64, scrubber: &Scrubber) -> OutboundError {
     let host = host.to_owned();
+    if let Some(Refusal(why)) = refused(error) {
+        return OutboundError::AddressRefused { host, why: why.clone() };
+    }
     if error.is_connect() {
         let cause = match error.is_timeout() {
             true => format!("no answer within {connect_ms} ms"),
@@ -200,6 +223,18 @@ fn classify(error: &reqwest::Error, host: &str, connect_ms: u64, scrubber: &Scru
         return OutboundError::Connect { host, cause };
     }
     OutboundError::Broken { host, cause: scrubber.text(&cause(error)) }
+}
+
+/// The refusal of our resolver, however deep it is wrapped.
+fn refused(error: &reqwest::Error) -> Option<&Refusal> {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(refusal) = inner.downcast_ref::<Refusal>() {
+            return Some(refusal);
+        }
+        source = inner.source();
+    }
+    None
 }
 
 /// The innermost cause, which is the one a person can act on. Holds no address and no header.

@@ -4,9 +4,14 @@
 //! Everyone else names a secret by its [`SecretRef`] and sends through [`Outbound`]; the bytes are
 //! added here, at the last moment, and only for an origin bound to them. What comes back is
 //! scrubbed of the exact secret, so that a server which echoes it cannot make us print it.
+//!
+//! A request says how far it may reach ([`homarus_contract::outbound::Reach`]). Where that is not everywhere, the
+//! addresses of its host are checked after they were looked up, and exactly those are dialled.
 
+mod address;
 mod client;
 mod origin;
+mod resolve;
 mod scrub;
 
 use std::{collections::HashMap, fmt, sync::Arc};
@@ -19,6 +24,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use zeroize::Zeroize;
 
+pub use crate::resolve::{Lookup, SystemLookup};
 use crate::{client::Clients, origin::Binding};
 
 /// Longest secret taken from the environment, in bytes.
@@ -48,6 +54,7 @@ pub enum VaultError {
 pub struct Vault {
     secrets: HashMap<SecretRef, Arc<Held>>,
     clients: Clients,
+    lookup: Arc<dyn Lookup>,
 }
 
 /// A secret and the origins it may be sent to.
@@ -80,7 +87,13 @@ impl Vault {
                 secrets.insert(entry.name, Arc::new(Held { secret, bindings }));
             }
         }
-        Ok(Self { secrets, clients: Clients::default() })
+        Ok(Self { secrets, clients: Clients::default(), lookup: Arc::new(SystemLookup) })
+    }
+
+    /// Resolves names another way than the operating system does.
+    pub fn with_lookup(mut self, lookup: Arc<dyn Lookup>) -> Self {
+        self.lookup = lookup;
+        self
     }
 }
 

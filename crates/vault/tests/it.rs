@@ -2,13 +2,20 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{IpAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
 };
 
 use futures_util::StreamExt;
-use homarus_contract::outbound::{Outbound, OutboundError, OutboundRequest, SecretRef, SecretUse};
-use homarus_vault::{SecretEntry, Vault, VaultError};
+use homarus_contract::{
+    BoxFuture,
+    outbound::{Outbound, OutboundError, OutboundRequest, Reach, SecretRef, SecretUse},
+};
+use homarus_vault::{Lookup, SecretEntry, Vault, VaultError};
 
 const SECRET: &str = "sk-live-0123456789";
 
@@ -36,6 +43,7 @@ fn request(url: &str) -> OutboundRequest {
         headers: vec![("x-plain".to_owned(), "1".to_owned())],
         body: b"{}".to_vec(),
         secret: Some(SecretUse::Bearer(name())),
+        reach: Reach::Any,
         connect_ms: 2_000,
         idle_ms: 2_000,
     }
@@ -256,4 +264,147 @@ async fn a_body_that_breaks_off_is_an_error() {
 async fn nothing_listening_is_a_connect_error() {
     let vault = vault(&["127.0.0.1:1"]);
     assert!(matches!(vault.send(request("http://127.0.0.1:1/")).await, Err(OutboundError::Connect { .. })));
+}
+
+/// Gives the n-th answer at the n-th question, then the last again.
+struct Names {
+    answers: Vec<Vec<IpAddr>>,
+    asked: AtomicUsize,
+}
+
+impl Lookup for Names {
+    fn addresses(&self, _host: String) -> BoxFuture<'_, std::io::Result<Vec<IpAddr>>> {
+        let nth = self.asked.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answers[nth.min(self.answers.len() - 1)].clone();
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+fn naming(answers: &[&[&str]]) -> (Vault, Arc<Names>) {
+    let answers = answers.iter().map(|answer| answer.iter().map(|ip| ip.parse().unwrap()).collect()).collect();
+    let names = Arc::new(Names { answers, asked: AtomicUsize::new(0) });
+    (Vault::from_lookup(Vec::new(), |_| None).unwrap().with_lookup(names.clone()), names)
+}
+
+fn reaching(url: &str, reach: Reach) -> OutboundRequest {
+    OutboundRequest { secret: None, reach, ..request(url) }
+}
+
+/// A server that may answer, but must not be asked.
+fn trap() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[tokio::test]
+async fn every_way_to_write_an_address_of_this_machine_is_refused() {
+    let (listener, port) = trap();
+    let (vault, _) = naming(&[&["127.0.0.1"]]);
+    // In private use: reached only where a rule names the host.
+    let private = [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "017700000001",
+        "0177.0.0.01",
+        "127.0.0.1.",
+        "①②⑦.⓪.⓪.①",
+        "10.0.0.1",
+        "192.168.257",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "localhost",
+        "LOCALHOST.",
+        "innocent.example",
+        "127.0.0.1.nip.io",
+    ];
+    // Never reached but by their exact address in a rule.
+    let special = [
+        "0",
+        "0.0.0.0",
+        "169.254.169.254",
+        "0xa9fea9fe",
+        "2852039166",
+        "[::]",
+        "[::127.0.0.1]",
+        "[2002:7f00:1::]",
+        "[2001:0:7f00:1::]",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "metadata.google.internal",
+        "Metadata.Google.Internal.",
+    ];
+    let public = private.iter().chain(&special).map(|host| (host, Reach::Public));
+    for (host, reach) in public.chain(special.iter().map(|host| (host, Reach::Private))) {
+        match vault.send(reaching(&format!("http://{host}:{port}/"), reach)).await {
+            Err(OutboundError::AddressRefused { .. }) => {}
+            other => panic!("{host} {reach:?}: {:?}", other.err()),
+        }
+    }
+    for host in ["[fe80::1%25eth0]", "[fe80::1%eth0]", "[::1", "user@127.0.0.1", "256.256.256.256", "0x1ffffffff"] {
+        let sent = vault.send(reaching(&format!("http://{host}:{port}/"), Reach::Public)).await;
+        assert!(matches!(sent, Err(OutboundError::BadUrl(_))), "{host}: {:?}", sent.err());
+    }
+    assert!(listener.accept().is_err(), "somebody was connected to");
+}
+
+#[tokio::test]
+async fn a_name_is_checked_by_what_it_resolves_to() {
+    let (listener, port) = trap();
+    for answer in [
+        &["127.0.0.1"] as &[&str],
+        &["10.0.0.5"],
+        &["1.1.1.1", "127.0.0.1"],
+        &["::ffff:127.0.0.1"],
+        &["169.254.169.254"],
+        &["fd00:ec2::254"],
+    ] {
+        let (vault, names) = naming(&[answer]);
+        let sent = vault.send(reaching(&format!("http://good.example:{port}/"), Reach::Public)).await;
+        match sent.map(|response| response.status) {
+            Err(OutboundError::AddressRefused { host, why }) => {
+                assert!(host.contains("good.example") && why.contains(" is a"), "{host} {why}");
+            }
+            other => panic!("{answer:?}: {other:?}"),
+        }
+        assert_eq!(names.asked.load(Ordering::SeqCst), 1, "asked once");
+    }
+    assert!(listener.accept().is_err(), "somebody was connected to");
+}
+
+#[tokio::test]
+async fn what_was_checked_is_what_is_dialled() {
+    // The first answer is reached; each later request is looked up and checked anew, and dials no second answer.
+    let (url, server) = serve_once(ok("fine"));
+    let port = url.rsplit(':').next().unwrap().to_owned();
+    let (vault, names) = naming(&[&["127.0.0.1"], &["169.254.169.254"]]);
+    let named = reaching(&format!("http://rebinding.example:{port}/"), Reach::Private);
+    assert_eq!(body_text(&vault, named.clone()).await, "fine");
+    server.join().unwrap();
+    assert_eq!(names.asked.load(Ordering::SeqCst), 1, "no second look-up between check and dial");
+    assert!(matches!(vault.send(named).await, Err(OutboundError::AddressRefused { .. })));
+
+    let (listener, port) = trap();
+    let (vault, names) = naming(&[&["192.0.2.1"], &["127.0.0.1"]]);
+    let public = reaching(&format!("http://rebinding.example:{port}/"), Reach::Public);
+    for _ in 0..2 {
+        assert!(matches!(vault.send(public.clone()).await, Err(OutboundError::AddressRefused { .. })));
+    }
+    assert_eq!(names.asked.load(Ordering::SeqCst), 2);
+    assert!(listener.accept().is_err());
+}
+
+#[tokio::test]
+async fn a_server_the_operator_configured_may_stand_anywhere() {
+    let (url, server) = serve_once(ok("fine"));
+    let vault = vault(&[]);
+    assert_eq!(body_text(&vault, reaching(&url, Reach::Any)).await, "fine");
+    server.join().unwrap();
 }

@@ -82,7 +82,7 @@ async fn ask(runtime: &Runtime, config: &Config, model: ModelRef) -> Result<Ende
         with_tools: false,
         conversation: false,
     };
-    let (accepted, blobs) = accepted(request)?;
+    let (accepted, blobs) = accepted(request, &runtime.tools)?;
     let run = accepted.run.clone();
     let fence = runtime.store.accept(accepted, blobs).await?;
     runtime.register(&run)?;

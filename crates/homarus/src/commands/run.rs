@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::ValueEnum;
@@ -14,6 +15,7 @@ use homarus_contract::{
     journal::Journal,
     message::ToolDefinition,
     model::ModelRef,
+    tool::Tool,
 };
 
 use crate::{
@@ -174,7 +176,7 @@ impl Args {
                 with_tools: !self.no_tools,
                 conversation: self.conversation,
             };
-            let (accepted, blobs) = accepted(request)?;
+            let (accepted, blobs) = accepted(request, &runtime.tools)?;
             let run = accepted.run.clone();
             let fence = runtime.store.accept(accepted, blobs).await?;
             runtime.drive(run, fence, self.json).await
@@ -205,10 +207,11 @@ pub struct Request<'a> {
 }
 
 /// The first event of a run, and the blobs it names.
-pub fn accepted(request: Request<'_>) -> Result<(Accepted, Vec<Vec<u8>>), CliError> {
+pub fn accepted(request: Request<'_>, tools: &[Arc<dyn Tool>]) -> Result<(Accepted, Vec<Vec<u8>>), CliError> {
     let run = new_run_id()?;
     let (definitions, orientation) = if request.with_tools {
-        (offered(request.agent)?, wiring::orientation(&request.workspace, &request.profile))
+        let definitions = offered(tools, request.agent, &request.models)?;
+        (definitions, wiring::orientation(&request.workspace, &request.profile))
     } else {
         (Vec::new(), String::new())
     };
@@ -233,11 +236,19 @@ pub fn accepted(request: Request<'_>) -> Result<(Accepted, Vec<Vec<u8>>), CliErr
     Ok((accepted, vec![system, tools, orientation]))
 }
 
-/// The definitions of the tools an agent is offered.
-pub fn offered(agent: Option<&AgentFolder>) -> Result<Vec<ToolDefinition>, CliError> {
-    let mut definitions: Vec<ToolDefinition> = homarus_tools::all().iter().map(|tool| tool.definition()).collect();
-    let known: Vec<String> = definitions.iter().map(|tool| tool.name.clone()).collect();
-    if let Some(wanted) = agents::tools(agent, &known)? {
+/// The definitions of the tools an agent is offered with these models. The embedded one plans worse with each tool
+/// more: unless the agent names its tools, it gets those of the workspace.
+pub fn offered(
+    tools: &[Arc<dyn Tool>],
+    agent: Option<&AgentFolder>,
+    models: &[ModelRef],
+) -> Result<Vec<ToolDefinition>, CliError> {
+    let known: Vec<String> = tools.iter().map(|tool| tool.definition().name).collect();
+    let wanted = agents::tools(agent, &known)?;
+    let embedded = models.iter().all(|model| model.provider == choose::LOCAL);
+    let reference = agent.map(agents::reference);
+    let mut definitions = homarus_tools::offered(tools, reference.as_ref(), embedded && wanted.is_none());
+    if let Some(wanted) = wanted {
         definitions.retain(|tool| wanted.contains(&tool.name));
     }
     Ok(definitions)

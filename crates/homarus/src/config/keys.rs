@@ -34,6 +34,8 @@ pub enum Kind {
         max: f64,
     },
     Text,
+    /// An http(s) address, or nothing.
+    Address,
     Texts,
     /// `PROVIDER/MODEL` texts.
     Models,
@@ -69,6 +71,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("undo.call_mb", whole(1, 1_024)),
     ("policy.grants", Kind::Grants),
     ("approvals.expire_s", whole(1, YEAR_S)),
+    ("search.url", Kind::Address),
 ];
 
 const DAY_S: i64 = 86_400;
@@ -140,6 +143,9 @@ impl Kind {
         let wrong = |value: &Value, found: &str| Err((value.span(), format!("expected {self}, found {found}")));
         match (self, value) {
             (Self::Flag, Value::Boolean(_)) | (Self::Text, Value::String(_)) => Ok(()),
+            (Self::Address, Value::String(text)) => {
+                self.check_text(text.value()).map_err(|message| (value.span(), message))
+            }
             (Self::Whole { min, max }, Value::Integer(number)) => {
                 let number = *number.value();
                 if (min..=max).contains(&number) { Ok(()) } else { wrong(value, &number.to_string()) }
@@ -167,6 +173,7 @@ impl Kind {
             Self::Models => text.parse::<ModelRef>().map(drop).map_err(|error| error.to_string()),
             Self::Grants => homarus_policy::Grants::parse(&[text]).map(drop).map_err(|error| error.to_string()),
             Self::CachePaths => homarus_sandbox::check_cache_path(text),
+            Self::Address => homarus_tools::web_search::instance(text).map(drop),
             _ => Ok(()),
         }
     }
@@ -184,7 +191,7 @@ impl Kind {
             (Self::Texts | Self::Models | Self::CachePaths | Self::Grants, _) => {
                 Value::from_iter(words.iter().map(String::as_str))
             }
-            (Self::Text, [one]) => Value::from(one.as_str()),
+            (Self::Text | Self::Address, [one]) => Value::from(one.as_str()),
             (Self::Flag | Self::Whole { .. } | Self::Amount { .. }, [one]) => {
                 one.trim().parse::<Value>().map_err(|_| not())?
             }
@@ -205,6 +212,7 @@ impl fmt::Display for Kind {
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Amount { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Text => write!(f, "a text"),
+            Self::Address => write!(f, "an address such as http://127.0.0.1:8888, or an empty text"),
             Self::Texts => write!(f, "a list of texts"),
             Self::Models => write!(f, "a list of PROVIDER/MODEL texts"),
             Self::CachePaths => write!(f, "a list of folders of the workspace, such as \"target\""),

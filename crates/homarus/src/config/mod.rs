@@ -32,6 +32,7 @@ pub struct Config {
     pub undo: UndoOptions,
     pub policy: PolicyOptions,
     pub approvals: ApprovalOptions,
+    pub search: SearchOptions,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -115,6 +116,12 @@ pub struct PolicyOptions {
 #[serde(deny_unknown_fields)]
 pub struct ApprovalOptions {
     pub expire_s: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchOptions {
+    pub url: String,
 }
 
 const MIB: u64 = 1 << 20;
@@ -261,6 +268,8 @@ mod tests {
         for path in ["../x", "/tmp", "", ".", ".git/hooks", ".ssh", "a//b"] {
             check(&format!("[sandbox]\ncache_paths = [{path:?}]"), Err("cache path"));
         }
+        check("[search]\nurl = \"http://127.0.0.1:8888\"", Ok(()));
+        check("[search]\nurl = \"127.0.0.1:8888\"", Err("`search.url`: "));
     }
 
     #[test]

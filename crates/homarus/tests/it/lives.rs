@@ -17,7 +17,7 @@ use homarus_contract::{
     BoxFuture, BoxStream,
     action::{Action, EffectClass, Plan, Resource, Tier},
     budget::Budget,
-    event::{Accepted, ApprovalsMode, Event, Inbound, Profile, Record, Resolution},
+    event::{Accepted, AgentRef, ApprovalsMode, Event, Inbound, Profile, Record, Resolution},
     gate::{Approval, Gate, Ledger, Permit},
     ids::{CallId, Hash, RunId, StreamId},
     journal::{Append, Fence, Journal, JournalError, RunRow},
@@ -57,6 +57,7 @@ pub struct World {
     undos: Mutex<BTreeMap<RunId, Target>>,
     /// A tool the driver has and the run is not offered.
     withheld: Option<&'static str>,
+    pub agent: Option<AgentRef>,
     _folder: tempfile::TempDir,
 }
 
@@ -82,6 +83,7 @@ impl World {
             granted: true,
             undos: Mutex::default(),
             withheld: None,
+            agent: None,
             _folder: folder,
         }
     }
@@ -101,6 +103,14 @@ impl World {
     pub fn undoing(&self, run: &RunId, undone: &RunId) {
         let target = Target { run: undone.clone(), step: 0, last: CallId::new(99, 0) };
         self.undos.lock().unwrap().insert(run.clone(), target);
+    }
+
+    /// The run is one of an agent with a folder of its own.
+    pub fn of_agent(mut self) -> Self {
+        let folder = self._folder.path().join("agent");
+        std::fs::create_dir(&folder).unwrap();
+        self.agent = Some(AgentRef { name: "tester".to_owned(), folder });
+        self
     }
 
     /// One life: starts the run (or takes it over) and drives it until it rests or `kill_after`
@@ -167,9 +177,8 @@ impl World {
     }
 
     async fn accept(&self, journal: &Mortal, run: &RunId) -> Result<Fence, ()> {
-        let offered = |tool: &ToolDefinition| self.withheld != Some(tool.name.as_str());
-        let definitions: Vec<_> =
-            self.tools(journal.inner.clone()).iter().map(|tool| tool.definition()).filter(offered).collect();
+        let mut definitions = homarus_tools::offered(&self.tools(journal.inner.clone()), self.agent.as_ref(), false);
+        definitions.retain(|tool| self.withheld != Some(tool.name.as_str()));
         let tools = serde_json::to_vec(&definitions).unwrap();
         let (system, orientation) = (b"system".to_vec(), Vec::new());
         let undo = self.undos.lock().unwrap().get(run).map(ToString::to_string);
@@ -180,7 +189,7 @@ impl World {
             inbound: Inbound { source: "test".to_owned(), ext_id: run.to_string(), text },
             machine: machine.to_owned(),
             workspace: self.workspace.clone(),
-            agent: None,
+            agent: self.agent.clone(),
             models: vec!["test/scripted".parse().unwrap()],
             models_why: String::new(),
             profile: self.profile(),
@@ -200,7 +209,7 @@ impl World {
     }
 
     fn profile(&self) -> Profile {
-        let grants = ["file:read:./**", "file:write:./**", "shell:run"];
+        let grants = ["file:read:./**", "file:write:./**", "shell:run", "memory:write"];
         Profile {
             grants: grants.into_iter().map(str::to_owned).collect(),
             rules: self.rules.clone(),
@@ -210,7 +219,12 @@ impl World {
     }
 
     fn tools(&self, journal: Arc<dyn Journal>) -> Vec<Arc<dyn Tool>> {
-        let mut tools = homarus_tools::all();
+        let vault = homarus_vault::Vault::from_lookup(Vec::new(), |_| None).unwrap();
+        let mut tools = homarus_tools::all(homarus_tools::Options {
+            outbound: Arc::new(vault),
+            host_rules: Arc::new(homarus_guard::Hosts),
+            search: None,
+        });
         tools.push(Arc::new(WorkspaceUndo::new(journal)));
         for class in [EffectClass::Unkeyed, EffectClass::Keyed] {
             tools.push(Arc::new(Effect { class, outside: self.outside.clone() }));
@@ -416,6 +430,10 @@ impl Tool for Effect {
 
     fn class(&self) -> EffectClass {
         self.class
+    }
+
+    fn limits(&self) -> String {
+        String::new()
     }
 
     fn plan(&self, _context: &ToolContext, _action: &Action) -> Result<Plan, ToolError> {

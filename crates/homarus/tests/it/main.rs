@@ -9,5 +9,7 @@ mod lives;
 mod program;
 mod protocol;
 mod rules;
+mod site;
 mod terminal;
 mod undo;
+mod web;

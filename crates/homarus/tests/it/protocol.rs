@@ -287,3 +287,38 @@ fn an_undo_that_is_killed_at_any_commit_is_done_exactly_once() {
         assert!(killed >= 3, "{killed}");
     }
 }
+
+#[test]
+fn a_note_is_in_the_memory_once_however_often_its_call_was_killed() {
+    let make = || {
+        let note = call("memory.note", r#"{"note":"Prefers tabs."}"#);
+        World::new(vec![vec![note], vec![text("Noted.")]], ALLOW).of_agent()
+    };
+    let kills = killed_at_every_commit(make, |world, ended| {
+        assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
+        let folder = &world.agent.as_ref().unwrap().folder;
+        let memory = std::fs::read_to_string(folder.join("MEMORY.md")).unwrap();
+        assert_eq!(memory.matches("- Prefers tabs.").count(), 1, "{memory}");
+    });
+    assert!(kills >= 4, "{kills}");
+}
+
+#[test]
+fn a_tool_that_was_not_offered_to_this_run_is_not_there_for_it() {
+    for (tool, arguments) in
+        [("memory.note", r#"{"note":"Prefers tabs."}"#), ("web.search", r#"{"query":"x"}"#), ("no.such", "{}")]
+    {
+        let world = World::new(vec![vec![call(tool, arguments)], vec![text("So be it.")]], ALLOW);
+        world.live_to_the_end(&run_id());
+        let records = world.records(&run_id());
+        let result = records.iter().find_map(|record| match &record.event {
+            Event::ActResult(result) => Some(result.clone()),
+            Event::Judged { .. } | Event::ActIntent { .. } => panic!("{tool} got as far as the gate"),
+            _ => None,
+        });
+        let told = world.store().blob(&result.unwrap().shown).unwrap();
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.starts_with(&format!("There is no tool {tool:?}. The tools are: ")), "{told}");
+        assert!(told.contains("http.request") && !told.contains("memory.note, "), "{told}");
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use homarus_contract::{
     BoxFuture,
-    outbound::{Outbound, OutboundError, OutboundRequest, OutboundResponse, SecretRef},
+    outbound::{Outbound, OutboundError, OutboundRequest, OutboundResponse, Reach, SecretRef},
 };
 use homarus_models::{Options, ProviderKind, ProviderOptions, Registry, prices::Prices};
 use homarus_test_kit::{ModelServer, Turn};
@@ -95,6 +95,7 @@ async fn good_answer(kind: ProviderKind) -> Vec<u8> {
             .to_string()
             .into_bytes(),
         secret: None,
+        reach: Reach::Any,
         connect_ms: 5_000,
         idle_ms: 5_000,
     };

@@ -11,7 +11,7 @@ mod see;
 use lexer::Lexer;
 
 /// Longer lines are not judged at all.
-pub const LINE_BYTES_MAX: usize = 32 * 1024;
+pub const LINE_BYTES_MAX: usize = homarus_contract::tool::COMMAND_BYTES_MAX;
 
 /// A command line, analysed.
 #[derive(Debug, Clone, Default)]

@@ -299,3 +299,43 @@ fn overlong_and_overnested_lines_are_denied() {
         assert_eq!(decision.effect, Effect::Deny, "{:?}", &line[..10]);
     }
 }
+
+#[test]
+fn hosts_are_matched_whole_and_unreadable_ones_are_never_let_through() {
+    let rules = policy(
+        r#"
+default = "allow"
+[[rule]]
+effect = "allow"
+match = ["net:connect:good.example:443", "net:connect:*.ok.example:*"]
+[[rule]]
+effect = "deny"
+match = ["net:connect:*.bad.example:*", "net:connect:bad.example:*", "net:connect:10.0.0.1:*"]
+reason = "no"
+"#,
+    );
+    let check = |target: &str, effect: Effect, is_exact: bool| {
+        let decision = rules.evaluate(&[resource("net:connect", target)]);
+        assert_eq!((decision.effect, decision.is_exact), (effect, is_exact), "{target}: {}", decision.rule);
+    };
+    check("good.example:443", Effect::Allow, true);
+    check("GOOD.example.:443", Effect::Allow, true);
+    check("a.ok.example:80", Effect::Allow, false);
+    for bad in ["bad.example:1", "BAD.example.:1", "a.b.bad.example:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+        check(bad, Effect::Deny, false);
+    }
+    // What is no host and port is held against the deny rules, and matches.
+    for odd in
+        ["bad.example", "10.1:80", "0xa000001:80", "bad.example:99999", "bad.example:1\n", "", "evil.example/:443"]
+    {
+        check(odd, Effect::Deny, false);
+    }
+    let grants = Grants::parse(&["net:connect:good.example:443", "net:connect:*.ok.example:443"]).unwrap();
+    let covers = |target: &str| grants.covering(&resource("net:connect", target)).is_some();
+    assert!(covers("good.example:443") && covers("x.ok.example:443"));
+    for other in ["good.example:80", "x.good.example:443", "good.example.evil.test:443", "", "10.1:443"] {
+        assert!(!covers(other), "{other}");
+    }
+    assert!(grants.name(&resource("net:connect", "good.example:443")));
+    assert!(!grants.name(&resource("net:connect", "x.ok.example:443")), "a star is no name");
+}

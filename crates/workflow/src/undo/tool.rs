@@ -59,6 +59,10 @@ impl Tool for WorkspaceUndo {
         Self::definition()
     }
 
+    fn limits(&self) -> String {
+        "what was kept of the files, as `[undo]` of the configuration says".to_owned()
+    }
+
     fn class(&self) -> EffectClass {
         EffectClass::Workspace
     }
