@@ -5,6 +5,7 @@
 
 pub mod folder;
 pub mod prompt;
+pub mod skill;
 pub mod state;
 
 mod next;

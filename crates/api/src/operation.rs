@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agents, config, models, runs, sandbox};
+use crate::{agents, config, models, runs, sandbox, skills};
 
 /// One thing a user can do.
 pub trait Operation {
@@ -50,6 +50,11 @@ operations![
     agents::Edit,
     agents::Delete,
     agents::Switch,
+    skills::List,
+    skills::Show,
+    skills::Add,
+    skills::Allow,
+    skills::Remove,
     models::List,
     models::Pull,
     models::Test,

@@ -81,6 +81,14 @@ pub trait HostRules: Send + Sync {
     fn view(&self, profile: &Profile, target: &str) -> Result<HostView, String>;
 }
 
+/// The skills that may be offered.
+pub trait SkillShelf: Send + Sync {
+    fn has_any(&self) -> bool;
+
+    /// A file of a skill; `None`: its `SKILL.md`. The error is for the model.
+    fn read(&self, name: &str, file: Option<&str>) -> Result<String, String>;
+}
+
 /// How far a tool reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

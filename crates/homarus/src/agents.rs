@@ -8,14 +8,17 @@ use std::{
 
 use homarus_agent::{
     folder::{self, AgentFolder, AgentName, Definition, FolderError, MEMORY_BYTES_DEFAULT, Memory},
-    prompt,
+    prompt::{self, Extras},
+    skill::Shelf,
 };
 use homarus_contract::{
     budget::Budget,
     event::{AgentRef, Profile},
+    message::ToolDefinition,
     tool::ReadRules,
 };
 use homarus_guard::Readable;
+use homarus_tools::{http_request, skill_read, web_search};
 
 use crate::{config, dirs::Dirs, exit::CliError};
 
@@ -102,8 +105,15 @@ pub fn budget(base: Budget, definition: &Definition) -> Budget {
     }
 }
 
-/// The system prompt of a run, and what a person should know about it: memory that did not fit, say.
-pub fn system(agent: Option<&AgentFolder>, workspace: &Path, profile: &Profile) -> (String, Vec<String>) {
+/// The system prompt of a run that is offered these tools, and what a person should know about it: memory that
+/// did not fit, say.
+pub fn system(
+    agent: Option<&AgentFolder>,
+    offered: &[ToolDefinition],
+    shelf: &Shelf,
+    workspace: &Path,
+    profile: &Profile,
+) -> (String, Vec<String>) {
     let (mut files, notes) = agent.map(|agent| folder::memory_of(&agent.path)).unwrap_or_default();
     let rules = Readable::of(profile);
     let from_workspace =
@@ -111,10 +121,34 @@ pub fn system(agent: Option<&AgentFolder>, workspace: &Path, profile: &Profile) 
     // Before MEMORY.md, which changes most.
     let at = files.iter().position(|file| file.keeps_its_end).unwrap_or(files.len());
     files.splice(at..at, from_workspace);
-    let bytes_max = agent.and_then(|agent| agent.definition.memory_bytes_max).unwrap_or(MEMORY_BYTES_DEFAULT);
+    let definition = agent.map(|agent| &agent.definition);
+    let bytes_max = definition.and_then(|definition| definition.memory_bytes_max).unwrap_or(MEMORY_BYTES_DEFAULT);
     let memory = Memory::pack(&files, notes, bytes_max);
-    let persona = agent.map_or("", |agent| agent.definition.persona.as_str());
-    (prompt::with_memory(persona, &memory.text), memory.notes)
+    let has = |name: &str| offered.iter().any(|tool| tool.name == name);
+    let skills = if has(skill_read::NAME) {
+        shelf.offered(definition.and_then(|definition| definition.skills.as_deref()))
+    } else {
+        Vec::new()
+    };
+    let extras = Extras {
+        persona: definition.map_or("", |definition| definition.persona.as_str()),
+        memory: &memory.text,
+        skills: skills.iter().map(|one| (one.skill.name.as_str(), one.skill.description.as_str())).collect(),
+        has_network: has(http_request::NAME) || has(web_search::NAME),
+    };
+    (prompt::system_with(&extras), memory.notes)
+}
+
+/// What the agent may do at all: its own grants, else the configured ones; of skills only those it names.
+pub fn grants(configured: &[String], definition: Option<&Definition>) -> Vec<String> {
+    let own = definition.and_then(|definition| definition.grants.as_deref());
+    let mut grants = own.unwrap_or(configured).to_vec();
+    if let Some(skills) = definition.and_then(|definition| definition.skills.as_ref()) {
+        let any = grants.iter().any(|grant| grant == skill_read::VERB);
+        grants.retain(|grant| grant != skill_read::VERB);
+        grants.extend(skills.iter().filter(|_| any).map(|name| format!("{}:{name}", skill_read::VERB)));
+    }
+    grants
 }
 
 /// The tools an agent is offered, by name; `None`: all.

@@ -32,6 +32,9 @@ enum Command {
     /// Make, see and choose agents: persona, memory, tools, grants, limits
     #[command(subcommand)]
     Agents(Agents),
+    /// Add, see and allow skills: instructions for kinds of task
+    #[command(subcommand)]
+    Skills(Skills),
     /// See, download and try models
     #[command(subcommand)]
     Models(Models),
@@ -83,6 +86,20 @@ enum Agents {
     Delete(commands::agents_delete::Args),
     /// Choose the agent of runs that name none
     Switch(commands::agents_switch::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Skills {
+    /// List skills, and whether runs are told of each
+    List(commands::skills_list::Args),
+    /// Show one skill and what was found in it
+    Show(commands::skills_show::Args),
+    /// Copy a folder with a SKILL.md to the skills, and look through it
+    Add(commands::skills_add::Args),
+    /// Let a skill be used in spite of what was found in it
+    Allow(commands::skills_allow::Args),
+    /// Delete a skill
+    Remove(commands::skills_remove::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +155,11 @@ impl Cli {
             Command::Agents(Agents::Edit(args)) => args.execute(),
             Command::Agents(Agents::Delete(args)) => args.execute(),
             Command::Agents(Agents::Switch(args)) => args.execute(),
+            Command::Skills(Skills::List(args)) => args.execute(),
+            Command::Skills(Skills::Show(args)) => args.execute(),
+            Command::Skills(Skills::Add(args)) => args.execute(),
+            Command::Skills(Skills::Allow(args)) => args.execute(),
+            Command::Skills(Skills::Remove(args)) => args.execute(),
             Command::Models(Models::List(args)) => args.execute(),
             Command::Models(Models::Pull(args)) => args.execute(),
             Command::Models(Models::Test(args)) => args.execute(),

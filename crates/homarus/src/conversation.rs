@@ -115,12 +115,9 @@ impl Runtime {
         }
         let agent = change.agent.map(|name| agents::find(dirs, &name)).transpose()?;
         if let Some(agent) = &agent {
-            profile.grants = agent.definition.grants.as_ref().unwrap_or(&config.policy.grants).clone();
+            profile.grants = agents::grants(&config.policy.grants, Some(&agent.definition));
             profile.tier = agent.definition.tier;
-            let system = agents::system(Some(agent), &now.workspace, &profile).0.into_bytes();
             event.agent = Some(agents::reference(agent));
-            event.system = Some(Hash::of(&system));
-            blobs.push(system);
             why.push(format!("agent {}", agent.name));
         }
         let name = agent.as_ref().map(|agent| agent.name.as_str());
@@ -134,6 +131,9 @@ impl Runtime {
         if let Some(agent) = &agent {
             let models = event.models.as_ref().unwrap_or(&now.models);
             let tools = offered(&self.tools, Some(agent), models)?;
+            let system = agents::system(Some(agent), &tools, &self.shelf, &now.workspace, &profile).0.into_bytes();
+            event.system = Some(Hash::of(&system));
+            blobs.push(system);
             let tools = serde_json::to_vec(&tools).map_err(CliError::failed)?;
             event.tools = Some(Hash::of(&tools));
             blobs.push(tools);

@@ -11,6 +11,8 @@ pub struct Dirs {
     pub config: PathBuf,
     /// One folder for each agent.
     pub agents: PathBuf,
+    /// One folder for each skill.
+    pub skills: PathBuf,
     /// Weights of embedded models.
     pub models: PathBuf,
 }
@@ -26,6 +28,7 @@ impl Dirs {
                 state: home.join("state"),
                 config: home.join("config"),
                 agents: home.join("agents"),
+                skills: home.join("skills"),
                 models: models.unwrap_or_else(|| home.join("models")),
             });
         }
@@ -40,6 +43,7 @@ impl Dirs {
             state: find("XDG_STATE_HOME", ".local/state")?,
             config: find("XDG_CONFIG_HOME", ".config")?,
             agents: find("XDG_DATA_HOME", ".local/share")?.join("agents"),
+            skills: find("XDG_DATA_HOME", ".local/share")?.join("skills"),
             models: match models {
                 Some(models) => models,
                 None => find("XDG_CACHE_HOME", ".cache")?.join("models"),

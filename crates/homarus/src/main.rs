@@ -21,6 +21,7 @@ mod nearest;
 mod put;
 mod route;
 mod show;
+mod skills;
 mod weights;
 mod wiring;
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use homarus_agent::folder::AgentFolder;
+use homarus_agent::{folder::AgentFolder, skill::Shelf};
 use homarus_api::{
     runs::Ended as EndedResponse,
     sandbox::{ProbeCheck, ProbeResponse},
@@ -20,7 +20,7 @@ use homarus_contract::{
     journal::{Fence, Journal, JournalError, RunStatus},
     model::ModelRef,
     outbound::Outbound,
-    tool::{ReadRules, Tool},
+    tool::{ReadRules, SkillShelf, Tool},
 };
 use homarus_driver::{Control, Driver, Ended, Stop, ports::Observer};
 use homarus_guard::{Guard, Hosts, Readable};
@@ -30,6 +30,7 @@ use homarus_store::Store;
 use homarus_workflow::undo::WorkspaceUndo;
 
 use crate::{
+    agents,
     approver::TerminalApprover,
     choose,
     config::Config,
@@ -53,6 +54,7 @@ pub struct Runtime {
     pub driver: Driver<Machines, Arc<Guard>, Arc<Store>>,
     /// All there are; what a run is offered of them is in its first event.
     pub tools: Vec<Arc<dyn Tool>>,
+    pub shelf: Arc<Shelf>,
     /// Provider → address, for listings.
     pub addresses: BTreeMap<String, String>,
     guard: Arc<Guard>,
@@ -75,14 +77,19 @@ impl Runtime {
     ) -> Result<Self, CliError> {
         let store = Store::open(homarus_store::Options::new(&dirs.state))?;
         let observer = observer(&store);
-        let sandbox = sandbox(dirs, config, Some(&store))?;
+        let shelf = Arc::new(shelf(dirs)?);
+        let mut options = sandbox_options(dirs, config, Some(&store))?;
+        // Scripts of a skill can be run; nobody can write them.
+        options.readable.extend(shelf.offered(None).iter().map(|one| one.skill.folder.clone()));
+        let report = L1::probe(&options);
+        let sandbox = L1::new(options, report)?;
         let shared = Arc::new(sandbox.clone());
         let (options, vault) = choose::options(dirs, config)?;
         let addresses =
             options.providers.iter().map(|provider| (provider.id.clone(), provider.base_url.clone())).collect();
         let prices = prices(config)?;
         let vault = Arc::new(vault);
-        let tools = tools(config, vault.clone())?;
+        let tools = tools(config, vault.clone(), shelf.clone())?;
         let models = Arc::new(Registry::new(options, vault, shared.clone(), prices));
         let priced = models.clone();
         let guard = Arc::new(Guard::new("rules", move |model: &ModelRef| choose::price_known(priced.as_ref(), model)));
@@ -102,7 +109,7 @@ impl Runtime {
             approval_ms: config.approvals.expire_s.saturating_mul(1000),
             output_tokens_max: config.models.output_tokens_max,
         });
-        Ok(Self { store, models, driver, tools, addresses, guard, sandbox })
+        Ok(Self { store, models, driver, tools, shelf, addresses, guard, sandbox })
     }
 
     /// Tells the guard what a run may do, as its events say.
@@ -297,7 +304,7 @@ pub fn profile(
     };
     homarus_policy::Policy::parse("policy", &rules).map_err(|error| wrong(&error))?;
     let definition = agent.map(|agent| &agent.definition);
-    let grants = definition.and_then(|definition| definition.grants.as_ref()).unwrap_or(&config.policy.grants).clone();
+    let grants = agents::grants(&config.policy.grants, definition);
     homarus_policy::Grants::parse(&grants).map_err(|error| CliError::usage(format!("the grants: {error}")))?;
     Ok(Profile { grants, rules, approvals, tier: definition.map_or(Tier::Internal, |definition| definition.tier) })
 }
@@ -343,12 +350,6 @@ pub fn probe() -> Result<ProbeResponse, CliError> {
     })
 }
 
-fn sandbox(dirs: &Dirs, config: &Config, store: Option<&Arc<Store>>) -> Result<L1, CliError> {
-    let options = sandbox_options(dirs, config, store)?;
-    let report = L1::probe(&options);
-    Ok(L1::new(options, report)?)
-}
-
 fn sandbox_options(
     dirs: &Dirs,
     config: &Config,
@@ -372,11 +373,20 @@ fn sandbox_options(
     Ok(options)
 }
 
+/// The user's skills, looked through.
+pub fn shelf(dirs: &Dirs) -> Result<Shelf, CliError> {
+    Shelf::open(&dirs.skills).map_err(|error| CliError::failed("the skills cannot be read").cause(error))
+}
+
 /// The built-in tools, as this configuration makes them.
-pub fn tools(config: &Config, outbound: Arc<dyn Outbound>) -> Result<Vec<Arc<dyn Tool>>, CliError> {
+pub fn tools(
+    config: &Config,
+    outbound: Arc<dyn Outbound>,
+    skills: Arc<dyn SkillShelf>,
+) -> Result<Vec<Arc<dyn Tool>>, CliError> {
     let search = homarus_tools::web_search::instance(&config.search.url)
         .map_err(|error| CliError::usage("search.url in the configuration is no address").cause(error))?;
-    Ok(homarus_tools::all(homarus_tools::Options { outbound, host_rules: Arc::new(Hosts), search }))
+    Ok(homarus_tools::all(homarus_tools::Options { outbound, host_rules: Arc::new(Hosts), search, skills }))
 }
 
 pub fn prices(config: &Config) -> Result<Prices, CliError> {

@@ -29,6 +29,7 @@ pub const VERBS: &[(&str, TargetKind)] = &[
     ("net:connect", TargetKind::Host),
     ("web:search", TargetKind::Host),
     ("memory:write", TargetKind::Name),
+    ("skill:read", TargetKind::Name),
 ];
 
 const PATTERN_BYTES_MAX: usize = 1_000;

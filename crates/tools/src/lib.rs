@@ -17,6 +17,7 @@ pub mod memory_note;
 pub mod page;
 pub mod paths;
 pub mod shell_execute;
+pub mod skill_read;
 pub mod web;
 pub mod web_search;
 
@@ -26,7 +27,7 @@ use homarus_contract::{
     event::AgentRef,
     message::ToolDefinition,
     outbound::Outbound,
-    tool::{HostRules, ReadRules, Scope, Tool},
+    tool::{HostRules, ReadRules, Scope, SkillShelf, Tool},
 };
 use url::Url;
 
@@ -36,12 +37,13 @@ pub struct Options {
     pub host_rules: Arc<dyn HostRules>,
     /// From [`web_search::instance`]; `None`: no search.
     pub search: Option<Url>,
+    pub skills: Arc<dyn SkillShelf>,
 }
 
 /// All built-in tools, in the order they are offered: a small model likes to take the first, and the listing
 /// is in its first message already.
 pub fn all(options: Options) -> Vec<Arc<dyn Tool>> {
-    let Options { outbound, host_rules, search } = options;
+    let Options { outbound, host_rules, search, skills } = options;
     vec![
         Arc::new(file_search::FileSearch),
         Arc::new(file_read::FileRead),
@@ -52,6 +54,7 @@ pub fn all(options: Options) -> Vec<Arc<dyn Tool>> {
         Arc::new(http_request::HttpRequest::new(outbound.clone(), host_rules)),
         Arc::new(web_search::WebSearch::new(outbound, search)),
         Arc::new(memory_note::MemoryNote),
+        Arc::new(skill_read::SkillRead::new(skills)),
     ]
 }
 

@@ -26,6 +26,8 @@ pub struct Definition {
     pub persona: String,
     /// The tools it is offered; absent: all.
     pub tools: Option<Vec<String>>,
+    /// The skills it is told of and may read; absent: all that may be offered.
+    pub skills: Option<Vec<String>>,
     /// What it may do at all; absent: `policy.grants` of the configuration.
     pub grants: Option<Vec<String>>,
     /// Isolation of its calls; it may be raised, never lowered.

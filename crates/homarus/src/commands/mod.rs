@@ -27,6 +27,11 @@ pub mod runs_say;
 pub mod runs_show;
 pub mod runs_verify;
 pub mod sandbox_probe;
+pub mod skills_add;
+pub mod skills_allow;
+pub mod skills_list;
+pub mod skills_remove;
+pub mod skills_show;
 pub mod undo;
 
 use homarus_contract::ids::RunId;

@@ -79,10 +79,10 @@ async fn ask(runtime: &Runtime, config: &Config, model: ModelRef) -> Result<Ende
         budget: Budget { steps_max: 4, ..config.budget() },
         models: vec![model],
         models_why: "a test".to_owned(),
-        with_tools: false,
+        tools: Vec::new(),
         conversation: false,
     };
-    let (accepted, blobs) = accepted(request, &runtime.tools)?;
+    let (accepted, blobs) = accepted(request)?;
     let run = accepted.run.clone();
     let fence = runtime.store.accept(accepted, blobs).await?;
     runtime.register(&run)?;

@@ -159,7 +159,11 @@ impl Args {
             if !self.json {
                 crate::put::say!("model {} ({})", choice.names(), choice.why);
             }
-            let (system, notes) = agents::system(agent.as_ref(), &workspace, &profile);
+            let tools = match self.no_tools {
+                true => Vec::new(),
+                false => offered(&runtime.tools, agent.as_ref(), &choice.models)?,
+            };
+            let (system, notes) = agents::system(agent.as_ref(), &tools, &runtime.shelf, &workspace, &profile);
             for note in notes {
                 put::note(&format!("note: {note}"));
             }
@@ -173,10 +177,10 @@ impl Args {
                 budget,
                 models: choice.models,
                 models_why: choice.why,
-                with_tools: !self.no_tools,
+                tools,
                 conversation: self.conversation,
             };
-            let (accepted, blobs) = accepted(request, &runtime.tools)?;
+            let (accepted, blobs) = accepted(request)?;
             let run = accepted.run.clone();
             let fence = runtime.store.accept(accepted, blobs).await?;
             runtime.drive(run, fence, self.json).await
@@ -202,20 +206,19 @@ pub struct Request<'a> {
     pub models: Vec<ModelRef>,
     /// Why these models.
     pub models_why: String,
-    pub with_tools: bool,
+    /// What it is offered.
+    pub tools: Vec<ToolDefinition>,
     pub conversation: bool,
 }
 
 /// The first event of a run, and the blobs it names.
-pub fn accepted(request: Request<'_>, tools: &[Arc<dyn Tool>]) -> Result<(Accepted, Vec<Vec<u8>>), CliError> {
+pub fn accepted(request: Request<'_>) -> Result<(Accepted, Vec<Vec<u8>>), CliError> {
     let run = new_run_id()?;
-    let (definitions, orientation) = if request.with_tools {
-        let definitions = offered(tools, request.agent, &request.models)?;
-        (definitions, wiring::orientation(&request.workspace, &request.profile))
-    } else {
-        (Vec::new(), String::new())
+    let orientation = match request.tools.is_empty() {
+        true => String::new(),
+        false => wiring::orientation(&request.workspace, &request.profile),
     };
-    let tools = serde_json::to_vec(&definitions).map_err(CliError::failed)?;
+    let tools = serde_json::to_vec(&request.tools).map_err(CliError::failed)?;
     let (system, orientation) = (request.system.into_bytes(), orientation.into_bytes());
     let accepted = Accepted {
         inbound: Inbound { source: request.source.to_owned(), ext_id: run.to_string(), text: request.prompt },

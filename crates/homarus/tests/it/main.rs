@@ -10,6 +10,7 @@ mod program;
 mod protocol;
 mod rules;
 mod site;
+mod skills;
 mod terminal;
 mod undo;
 mod web;

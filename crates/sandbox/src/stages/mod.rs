@@ -13,7 +13,7 @@ mod attempts;
 mod confine;
 mod init;
 mod landlocked;
-mod mounts;
+pub mod mounts;
 mod outer;
 mod seccomp;
 mod watch;

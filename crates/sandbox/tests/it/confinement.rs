@@ -346,3 +346,17 @@ async fn ordinary_programs_work() {
     assert_eq!(called.done.exit, Exit::Code { code: 127 });
     assert!(called.stderr().contains("/no/such/program"));
 }
+
+/// The folders of tests lie below `/tmp`, where each call has scratch space of its own.
+#[tokio::test]
+async fn a_readable_folder_is_seen_read_only_also_below_scratch_space() {
+    let shared = tempfile::tempdir().unwrap();
+    fs::write(shared.path().join("a"), "shared\n").unwrap();
+    let fixture = Fixture::with(|options| options.readable = vec![shared.path().to_path_buf()]);
+    let path = shared.path().join("a");
+    let path = path.display();
+    let called = fixture.sh(&format!("cat {path}; echo x > {path}; rm {path}; touch {path}2; echo y > /tmp/own")).await;
+    assert_eq!(called.stdout(), "shared\n", "{}", called.stderr());
+    assert_eq!(called.stderr().matches("Read-only").count(), 3, "{}", called.stderr());
+    assert_eq!(fs::read_to_string(shared.path().join("a")).unwrap(), "shared\n");
+}

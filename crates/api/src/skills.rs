@@ -1,0 +1,99 @@
+//! Operations on skills.
+
+use serde::{Deserialize, Serialize};
+
+use crate::operation::operation;
+
+operation!(
+    /// Lists skills, and whether each is offered.
+    List, "skills.list", "GET" "/v1/skills", needs "skills:read", ListRequest => ListResponse
+);
+operation!(
+    /// Shows one skill: its head, its files, and what was found in it.
+    Show, "skills.show", "GET" "/v1/skills/{skill}", needs "skills:read", SkillRequest => SkillDetail
+);
+operation!(
+    /// Copies a folder with a SKILL.md to the skills, and looks through it.
+    Add, "skills.add", "POST" "/v1/skills", needs "skills:write", AddRequest => SkillDetail
+);
+operation!(
+    /// Lets a skill be offered in spite of what was found in it, as long as its contents stay the same.
+    Allow, "skills.allow", "POST" "/v1/skills/{skill}/allow", needs "skills:write", SkillRequest => SkillDetail
+);
+operation!(
+    /// Deletes a skill.
+    Remove, "skills.remove", "DELETE" "/v1/skills/{skill}", needs "skills:write", SkillRequest => RemoveResponse
+);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListRequest {}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListResponse {
+    pub skills: Vec<SkillRow>,
+    /// Folders that are no skills, and why.
+    pub broken: Vec<Broken>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Broken {
+    pub folder: String,
+    pub error: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SkillRow {
+    pub name: String,
+    pub description: String,
+    /// Whether runs are told of it.
+    pub offered: bool,
+    pub errors: u32,
+    pub warnings: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SkillRequest {
+    pub skill: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SkillDetail {
+    #[serde(flatten)]
+    pub row: SkillRow,
+    pub folder: String,
+    pub license: Option<String>,
+    pub compatibility: Option<String>,
+    /// What its author expects it to need; it grants nothing.
+    pub allowed_tools: Vec<String>,
+    pub files: Vec<String>,
+    /// BLAKE3 of all paths and contents, in hexadecimal.
+    pub digest: String,
+    /// A person allowed exactly these contents.
+    pub allowed: bool,
+    pub findings: Vec<SkillFinding>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SkillFinding {
+    pub id: String,
+    /// `error` or `warning`
+    pub severity: String,
+    pub what: String,
+    pub file: String,
+    /// From 1; 0 for the file as a whole.
+    pub line: usize,
+    pub excerpt: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AddRequest {
+    /// A folder on this machine.
+    pub folder: String,
+    /// Whether one of the same name may be replaced.
+    pub replace: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RemoveResponse {
+    pub skill: String,
+}
