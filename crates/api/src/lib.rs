@@ -7,5 +7,6 @@ pub mod models;
 pub mod operation;
 pub mod runs;
 pub mod sandbox;
+pub mod tools;
 
 pub use operation::{OPERATIONS, Operation, OperationInfo};

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agents, config, models, runs, sandbox};
+use crate::{agents, config, models, runs, sandbox, tools};
 
 /// One thing a user can do.
 pub trait Operation {
@@ -54,6 +54,9 @@ operations![
     models::Pull,
     models::Test,
     sandbox::Probe,
+    tools::List,
+    tools::Show,
+    tools::Call,
     config::Get,
     config::Set,
     config::Path,

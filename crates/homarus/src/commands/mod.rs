@@ -27,6 +27,9 @@ pub mod runs_say;
 pub mod runs_show;
 pub mod runs_verify;
 pub mod sandbox_probe;
+pub mod tools_call;
+pub mod tools_list;
+pub mod tools_show;
 pub mod undo;
 
 use homarus_contract::ids::RunId;

@@ -114,6 +114,15 @@ impl Answering {
         self.approvals_from == Source::Cli || TerminalApprover::has_terminal()
     }
 
+    /// What was asked for, or to ask where somebody can answer.
+    pub fn mode(&self, wanted: Option<Approvals>) -> ApprovalsMode {
+        match wanted {
+            Some(approvals) => approvals.mode(),
+            None if self.can_answer() => ApprovalsMode::Ask,
+            None => ApprovalsMode::Deny,
+        }
+    }
+
     pub fn approver(&self) -> TerminalApprover {
         TerminalApprover::new(match self.approvals_from {
             Source::Cli => Asking::OtherProcess,
@@ -124,14 +133,6 @@ impl Answering {
 }
 
 impl Args {
-    fn mode(&self) -> ApprovalsMode {
-        match self.approvals {
-            Some(approvals) => approvals.mode(),
-            None if self.answering.can_answer() => ApprovalsMode::Ask,
-            None => ApprovalsMode::Deny,
-        }
-    }
-
     pub fn execute(self) -> Result<u8, CliError> {
         let prompt = read_prompt(&self.prompt)?;
         let dirs = Dirs::from_env()?;
@@ -139,7 +140,7 @@ impl Args {
         let workspace = dirs::workspace(self.workspace.as_deref())?;
         let agent = agents::chosen(&dirs, self.agent.as_deref())?;
         let own = self.policy.as_deref().map(read_policy).transpose()?;
-        let profile = wiring::profile(&config, agent.as_ref(), own, self.mode())?;
+        let profile = wiring::profile(&config, agent.as_ref(), own, self.answering.mode(self.approvals))?;
         let mut budget =
             agent.as_ref().map_or(config.budget(), |agent| agents::budget(config.budget(), &agent.definition));
         if let Some(usd) = self.budget_usd {
@@ -245,7 +246,7 @@ pub fn offered(
 ) -> Result<Vec<ToolDefinition>, CliError> {
     let known: Vec<String> = tools.iter().map(|tool| tool.definition().name).collect();
     let wanted = agents::tools(agent, &known)?;
-    let embedded = models.iter().all(|model| model.provider == choose::LOCAL);
+    let embedded = !models.is_empty() && models.iter().all(|model| model.provider == choose::LOCAL);
     let reference = agent.map(agents::reference);
     let mut definitions = homarus_tools::offered(tools, reference.as_ref(), embedded && wanted.is_none());
     if let Some(wanted) = wanted {

@@ -11,5 +11,6 @@ mod protocol;
 mod rules;
 mod site;
 mod terminal;
+mod tools;
 mod undo;
 mod web;
