@@ -293,3 +293,25 @@ fn parse_usd(text: &str) -> Result<f64, String> {
         _ => Err("expected an amount in USD over 0, for example 0.50".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_embedded_model_alone_is_offered_the_tools_of_the_workspace() {
+        let config = Config::parse("", Path::new("homarus.toml")).unwrap();
+        let vault = homarus_vault::Vault::from_lookup(Vec::new(), |_| None).unwrap();
+        let tools = wiring::tools(&config, Arc::new(vault)).unwrap();
+        let names = |models: &[&str]| -> Vec<String> {
+            let models: Vec<ModelRef> = models.iter().map(|model| model.parse().unwrap()).collect();
+            offered(&tools, None, &models).unwrap().into_iter().map(|tool| tool.name).collect()
+        };
+        let workspace = ["file.search", "file.read", "file.edit", "file.write", "shell.execute", "file.list"];
+        assert_eq!(names(&["local/x"]), workspace);
+        assert!(names(&["local/x", "openai/y"]).contains(&"http.request".to_owned()));
+        assert!(names(&[]).contains(&"http.request".to_owned()), "a call by hand");
+    }
+}

@@ -1,6 +1,6 @@
 //! `homarus tools call`: one call in a run of its own without a model, gated, sandboxed and journalled like any other.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io::Read, path::PathBuf, sync::Arc};
 
 use homarus_agent::one_call;
 use homarus_api::{runs::Ended, tools::CallResponse};
@@ -13,7 +13,7 @@ use homarus_contract::{
 use homarus_driver::ports::{Live, Observer};
 
 use super::{
-    run::{Answering, Approvals, Request, accepted, read_policy, read_prompt},
+    run::{Answering, Approvals, Request, accepted, read_policy},
     tools_list, tools_show,
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
 };
 
 const PAGE: u32 = 1_000;
+const ARGUMENTS_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -56,7 +57,7 @@ pub struct Args {
 
 impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
-        let arguments = read_prompt(&self.arguments)?;
+        let arguments = read_arguments(&self.arguments)?;
         let dirs = Dirs::from_env()?;
         let config = Config::load(&dirs)?;
         let workspace = dirs::workspace(self.workspace.as_deref())?;
@@ -99,6 +100,19 @@ impl Args {
         }
         Ok(response.exit_code)
     }
+}
+
+fn read_arguments(given: &str) -> Result<String, CliError> {
+    let mut text = given.to_owned();
+    if given == "-" {
+        text.clear();
+        let read = std::io::stdin().lock().take(ARGUMENTS_BYTES_MAX + 1).read_to_string(&mut text);
+        read.map_err(|error| CliError::usage("the arguments cannot be read from standard input").cause(error))?;
+    }
+    if text.len() as u64 > ARGUMENTS_BYTES_MAX {
+        return Err(CliError::usage(format!("the arguments are longer than {} MiB", ARGUMENTS_BYTES_MAX >> 20)));
+    }
+    Ok(text)
 }
 
 /// What the journal says of the call.
