@@ -88,7 +88,7 @@ pub struct Arguments {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// Text to send, for POST, PUT and PATCH.
-    #[serde(default, alias = "data", deserialize_with = "arguments::maybe_text")]
+    #[serde(default, alias = "data", deserialize_with = "arguments::text_or_json")]
     body: Option<String>,
 }
 
@@ -254,7 +254,7 @@ impl HttpRequest {
                 idle_ms: IDLE_MS,
             };
             let fetched = web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX).await;
-            let fetched = fetched.map_err(|error| web::told(&error))?;
+            let fetched = fetched.map_err(|error| web::told(&error, &url))?;
             let Some(target) = redirect(&fetched) else {
                 return Ok(Answer { fetched, method, asked, stopped: None });
             };

@@ -71,6 +71,8 @@ fn nothing_leaves_without_a_yes() {
     ] {
         let told = asked(json!({"url": site.url("/")}), &rules, approvals);
         assert!(told.contains(words), "{approvals} {rules}: {told}");
+        let advice = format!("naming it in a rule or grant: net:connect:{}", site.address);
+        assert_eq!(told.contains(&advice), words == "loopback address", "{told}");
         assert!(!told.contains("secret"), "{told}");
     }
     assert_eq!(site.requests(), Vec::<String>::new(), "nobody was asked");
@@ -187,9 +189,12 @@ fn what_changes_something_is_unkeyed_and_not_repeated_elsewhere() {
     assert_eq!(intent["class"], "unkeyed");
     let request = site.requests().remove(0);
     assert!(request.contains("content-type: application/json") && request.ends_with("\r\n\r\n{\"a\":1}"), "{request}");
+    asked(json!({"url": site.url("/x"), "method": "PATCH", "body": {"a": [1]}}), &named(&[&site]), "deny");
+    let request = site.requests().remove(1);
+    assert!(request.starts_with("patch /x") && request.ends_with("\r\n\r\n{\"a\":[1]}"), "{request}");
     let told = asked(json!({"url": site.url("/moved"), "method": "PUT", "body": "x"}), &named(&[&site]), "deny");
     assert!(told.contains("a PUT is not repeated elsewhere"), "{told}");
-    assert_eq!(site.requests().len(), 2);
+    assert_eq!(site.requests().len(), 3);
 }
 
 #[test]
