@@ -7,19 +7,15 @@ use homarus_contract::{
     machine::Command,
     message::ToolCall,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::state::{Call, Settled, State};
 
 /// The name of this machine in [`Accepted::machine`].
 pub const MACHINE: &str = "call";
 
-/// The call, as JSON the text of the run's first message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    pub tool: String,
-    /// Raw JSON text.
-    pub arguments: String,
+/// The text of a run's first message that asks for this call. `arguments` is JSON text.
+pub fn request(tool: &str, arguments: &str) -> String {
+    format!("{tool} {}", arguments.trim())
 }
 
 /// The call that a run of this machine is about.
@@ -27,10 +23,11 @@ pub(crate) fn tool_call(accepted: &Accepted) -> Option<ToolCall> {
     if accepted.machine != MACHINE {
         return None;
     }
-    let request: Request = serde_json::from_str(&accepted.inbound.text).ok()?;
+    // No tool has a space in its name.
+    let (tool, arguments) = accepted.inbound.text.split_once(' ')?;
     let call = CallId::new(1, 0);
     let provider_id = call.to_string();
-    Some(ToolCall { call, provider_id, name: request.tool, arguments: request.arguments })
+    Some(ToolCall { call, provider_id, name: tool.to_owned(), arguments: arguments.to_owned() })
 }
 
 /// What is left to do when the call has its outcome and is merged: nothing but to say so.

@@ -72,12 +72,11 @@ impl Args {
                 return Err(CliError::usage(format!("{} cannot be called", tool.name)).cause(why_not));
             }
             runtime.settle_orphans().await?;
-            let call = one_call::Request { tool: tool.name, arguments };
             let request = Request {
                 source: "tools-call",
                 agent: agent.as_ref(),
                 system: String::new(),
-                prompt: serde_json::to_string(&call).map_err(CliError::failed)?,
+                prompt: one_call::request(&tool.name, &arguments),
                 workspace,
                 profile,
                 budget,

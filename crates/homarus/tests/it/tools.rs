@@ -39,6 +39,10 @@ fn a_call_by_hand_is_judged_sandboxed_and_journalled() {
     let (kinds, machine) = kinds_and_machine(&program);
     assert_eq!(kinds, ["accepted", "judged", "act_intent", "act_result", "merged", "finished"]);
     assert_eq!(machine, "call");
+    assert!(
+        program.show()["prompt"].as_str().unwrap().starts_with("shell.execute {\"command\":"),
+        "people can read it"
+    );
     let events = program.events();
     assert_eq!(events[3]["receipt"]["backend"], "l1");
     assert_eq!(events[2]["class"], "workspace");
