@@ -4,6 +4,7 @@
 //! goes on after a kill exactly as it would have gone on without one.
 
 pub mod folder;
+pub mod one_call;
 pub mod prompt;
 pub mod skill;
 pub mod state;
@@ -23,7 +24,7 @@ pub use state::State;
 /// The name of this machine in [`homarus_contract::event::Accepted::machine`].
 pub const NAME: &str = "agent";
 
-/// The machine [`NAME`].
+/// The machine [`NAME`], and [`one_call::MACHINE`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Agent;
 
@@ -31,7 +32,7 @@ impl Machine for Agent {
     type State = State;
 
     fn knows(&self, machine: &str) -> bool {
-        machine == NAME
+        machine == NAME || machine == one_call::MACHINE
     }
 
     fn apply(&self, state: &mut State, event: &Event) {

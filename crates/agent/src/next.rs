@@ -9,7 +9,7 @@ use homarus_contract::{
 };
 
 use crate::{
-    nudge,
+    nudge, one_call,
     state::{Call, Failure, State, step_messages},
 };
 
@@ -98,6 +98,9 @@ fn settle(call: &Call) -> Command {
 }
 
 fn after_calls(state: &State, accepted: &Accepted) -> Option<Command> {
+    if accepted.machine == one_call::MACHINE {
+        return Some(one_call::finish(state));
+    }
     if state.turn_over {
         return Some(Command::Wait { on: WaitingOn::Message });
     }

@@ -16,7 +16,7 @@ use homarus_contract::{
     sandbox::Exit,
 };
 
-use crate::{nudge, remaining};
+use crate::{nudge, one_call, remaining};
 
 #[derive(Debug, Clone, Default)]
 pub struct State {
@@ -299,6 +299,7 @@ impl State {
         self.messages
             .push(PromptMessage::Request { orientation: accepted.orientation, text: accepted.inbound.text.clone() });
         self.request = accepted.inbound.text.clone();
+        self.step.calls.extend(one_call::tool_call(accepted).map(Call::new));
         self.accepted = Some(Arc::new(accepted.clone()));
     }
 

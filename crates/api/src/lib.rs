@@ -8,5 +8,6 @@ pub mod operation;
 pub mod runs;
 pub mod sandbox;
 pub mod skills;
+pub mod tools;
 
 pub use operation::{OPERATIONS, Operation, OperationInfo};

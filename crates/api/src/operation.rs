@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agents, config, models, runs, sandbox, skills};
+use crate::{agents, config, models, runs, sandbox, skills, tools};
 
 /// One thing a user can do.
 pub trait Operation {
@@ -59,6 +59,9 @@ operations![
     models::Pull,
     models::Test,
     sandbox::Probe,
+    tools::List,
+    tools::Show,
+    tools::Call,
     config::Get,
     config::Set,
     config::Path,

@@ -162,7 +162,7 @@ pub enum Event {
 pub struct Accepted {
     pub run: RunId,
     pub inbound: Inbound,
-    /// The machine that folds this run: `agent`.
+    /// The machine that folds this run: `agent`, or `call` for a single tool call without a model.
     pub machine: String,
     pub workspace: PathBuf,
     /// The agent that works on it; `None`: no agent of the user's.

@@ -38,6 +38,9 @@ enum Command {
     /// See, download and try models
     #[command(subcommand)]
     Models(Models),
+    /// See tools, and call one by hand
+    #[command(subcommand)]
+    Tools(Tools),
     /// See what this machine can enforce
     #[command(subcommand)]
     Sandbox(Sandbox),
@@ -113,6 +116,16 @@ enum Models {
 }
 
 #[derive(Debug, Subcommand)]
+enum Tools {
+    /// List the tools there are
+    List(commands::tools_list::Args),
+    /// Show one tool: arguments, class, limits
+    Show(commands::tools_show::Args),
+    /// Make one call, through the same gate and sandbox as a model's
+    Call(commands::tools_call::Args),
+}
+
+#[derive(Debug, Subcommand)]
 enum Sandbox {
     /// Try out what this machine can enforce
     Probe(commands::sandbox_probe::Args),
@@ -163,6 +176,9 @@ impl Cli {
             Command::Models(Models::List(args)) => args.execute(),
             Command::Models(Models::Pull(args)) => args.execute(),
             Command::Models(Models::Test(args)) => args.execute(),
+            Command::Tools(Tools::List(args)) => args.execute(),
+            Command::Tools(Tools::Show(args)) => args.execute(),
+            Command::Tools(Tools::Call(args)) => args.execute(),
             Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
             Command::Config(Config::Get(args)) => args.execute(),
             Command::Config(Config::Set(args)) => args.execute(),

@@ -1,9 +1,16 @@
 //! Pages in `docs/` that list what the code declares: each list is compared with the code, and written anew by
 //! `UPDATE_DOCS=1 cargo test -p homarus docs`.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use crate::{config::keys::Keys, env, exit};
+use homarus_api::tools::Tool;
+use homarus_vault::Vault;
+
+use crate::{
+    commands::tools_list::{rows, word},
+    config::{Config, keys::Keys},
+    env, exit, wiring,
+};
 
 /// Compares the part of a page between `<!-- NAME -->` and `<!-- /NAME -->`.
 fn check(page: &str, name: &str, expected: &str) {
@@ -52,4 +59,31 @@ fn exit_codes() {
         table += &format!("| {} | {} | {} |\n", code.code, code.name, cell(code.when));
     }
     check("exit-codes.md", "codes", &table);
+}
+
+/// As `homarus tools list` lists them.
+fn listed() -> Vec<Tool> {
+    let config = Config::parse("", Path::new("homarus.toml")).unwrap();
+    let vault = Vault::from_lookup(Vec::new(), |_| None).unwrap();
+    rows(&wiring::tools(&config, Arc::new(vault), Arc::new(homarus_agent::skill::Shelf::default())).unwrap(), None)
+        .unwrap()
+}
+
+#[test]
+fn tools() {
+    let mut table = "| tool | what it does | class | reaches | its bounds |\n|---|---|---|---|---|\n".to_owned();
+    for tool in listed() {
+        let row = [format!("`{}`", tool.name), tool.description, word(&tool.class), word(&tool.scope), tool.limits];
+        table += &format!("| {} |\n", row.map(|text| cell(&text)).join(" | "));
+    }
+    check("tools.md", "tools", &table);
+}
+
+#[test]
+fn tool_arguments() {
+    let mut text = String::new();
+    for tool in listed() {
+        text += &format!("### {}\n\n```json\n{:#}\n```\n\n", tool.name, tool.schema);
+    }
+    check("tools.md", "arguments", &text);
 }

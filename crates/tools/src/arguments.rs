@@ -62,6 +62,15 @@ pub fn maybe_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
+/// Text, also where a model wrote the JSON itself that is to be sent.
+pub fn text_or_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Null => None,
+        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        json => Some(json.to_string()),
+    })
+}
+
 /// Some models send the object as a text that holds the object.
 fn unwrap_text(json: &str) -> String {
     match serde_json::from_str::<String>(json) {

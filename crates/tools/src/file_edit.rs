@@ -106,6 +106,9 @@ pub fn edit(root: &Path, arguments: &Arguments) -> Result<String, String> {
         return Err(format!("{name} is not a text file that can be edited."));
     }
     let old = fs::read_to_string(&path).map_err(|error| format!("{name} cannot be read as text: {error}"))?;
+    if old.contains('\0') {
+        return Err(format!("{name} is a binary file. Change it with a command instead."));
+    }
     let replaced = replaced(&old, arguments);
     let is_there = !arguments.new.trim().is_empty() && old.lines().any(|line| line.trim() == arguments.new.trim());
     if replaced.is_err() && is_there && !old.contains(&arguments.old) {

@@ -118,6 +118,10 @@ struct Found {
 }
 
 pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<String, String> {
+    search_up_to(FILES_MAX, root, arguments, may_read)
+}
+
+fn search_up_to(files_max: u64, root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<String, String> {
     let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let relative =
         paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
@@ -135,7 +139,7 @@ pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<S
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
     for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())) {
-        if found.files >= FILES_MAX {
+        if found.files >= files_max {
             found.is_cut = true;
             break;
         }
@@ -280,9 +284,8 @@ impl Found {
             text.push_str(&format!("Left out: {named}{more}\n"));
         }
         if self.is_cut {
-            text.push_str(&format!(
-                "Only the first {FILES_MAX} files were searched. Name a folder to search the rest.\n"
-            ));
+            let files = self.files;
+            text.push_str(&format!("Only the first {files} files were searched. Name a folder to search the rest.\n"));
         }
         if self.hidden > 0 {
             text.push_str(&format!("{} files are in folders the rules do not let you read unasked.\n", self.hidden));
@@ -341,6 +344,21 @@ mod tests {
         assert!(text.ends_with("2 files are in folders the rules do not let you read unasked.\n"), "{text}");
         assert!(!searched(Some("way")).contains("the word"), "a link to a folder is judged by where it leads");
         assert!(searched(Some("shut.txt")).contains("shut.txt:1"), "named itself, the gate has decided");
+    }
+
+    #[test]
+    fn the_number_of_files_is_bounded_and_what_git_ignores_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c", "ignored"] {
+            std::fs::write(folder.path().join(name), "word\n").unwrap();
+        }
+        std::fs::write(folder.path().join(".gitignore"), "ignored\n").unwrap();
+        let arguments = Arguments { pattern: "word".to_owned(), path: None };
+        let searched = |files_max| search_up_to(files_max, folder.path(), &arguments, &|_| true).unwrap();
+        let cut = searched(3);
+        assert!(cut.ends_with("Only the first 3 files were searched. Name a folder to search the rest.\n"), "{cut}");
+        let all = searched(4);
+        assert!(all.ends_with("In all: 3 in 3 of 4 files.\n") && !all.contains("ignored:"), "{all}");
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub struct Arguments {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// Text to send, for POST, PUT and PATCH.
-    #[serde(default, alias = "data", deserialize_with = "arguments::maybe_text")]
+    #[serde(default, alias = "data", deserialize_with = "arguments::text_or_json")]
     body: Option<String>,
 }
 
@@ -254,7 +254,7 @@ impl HttpRequest {
                 idle_ms: IDLE_MS,
             };
             let fetched = web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX).await;
-            let fetched = fetched.map_err(|error| web::told(&error))?;
+            let fetched = fetched.map_err(|error| web::told(&error, &url))?;
             let Some(target) = redirect(&fetched) else {
                 return Ok(Answer { fetched, method, asked, stopped: None });
             };
@@ -323,6 +323,10 @@ enum Kind {
 
 fn kind(fetched: &Fetched) -> Kind {
     let media = fetched.media_type();
+    if fetched.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        // Nobody asked for it: a small answer that unpacks to a large one is an attack.
+        return Kind::Binary;
+    }
     let start = String::from_utf8_lossy(&fetched.body[..fetched.body.len().min(256)]).trim_start().to_ascii_lowercase();
     let looks_like_page = start.starts_with("<!doctype html") || start.starts_with("<html");
     if matches!(media.as_str(), "text/html" | "application/xhtml+xml") || (media.is_empty() && looks_like_page) {
@@ -370,7 +374,7 @@ async fn show(answer: Answer, permit: Permit, context: ToolContext, layer: Layer
     let (mut whole, mut receipt) = (Vec::new(), None);
     match kind(&fetched) {
         _ if fetched.body.is_empty() => text.push_str("The body is empty.\n"),
-        Kind::Binary => text.push_str("The body is binary and not shown.\n"),
+        Kind::Binary => text.push_str("The body is binary or compressed, and not shown.\n"),
         Kind::Text => {
             content.push_str(&web::decode(&fetched.body, fetched.charset()));
             if content.len() > web::SHOWN_BYTES_MAX {

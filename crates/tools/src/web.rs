@@ -70,7 +70,7 @@ impl Fetched {
 
     /// The `charset` of the content type.
     pub fn charset(&self) -> Option<&'static Encoding> {
-        let all = self.header("content-type")?;
+        let all = self.header("content-type")?.to_ascii_lowercase();
         let name = all.split(';').skip(1).find_map(|part| part.trim().strip_prefix("charset="))?;
         Encoding::for_label(name.trim_matches('"').as_bytes())
     }
@@ -109,12 +109,12 @@ pub async fn within<T>(ms: u64, work: impl Future<Output = Result<T, ToolError>>
 }
 
 /// What a refused or broken request means for the model.
-pub fn told(error: &OutboundError) -> ToolError {
+pub fn told(error: &OutboundError, url: &Url) -> ToolError {
     let advice = match error {
-        OutboundError::AddressRefused { host, .. } => format!(
+        OutboundError::AddressRefused { .. } => format!(
             ". Only public addresses are reached; the user may allow this one by naming it in a rule or grant: \
              net:connect:{}",
-            host.split("://").last().unwrap_or(host)
+            endpoint(url)
         ),
         OutboundError::Connect { .. } | OutboundError::TimedOut { .. } | OutboundError::Broken { .. } => {
             ". Check the address, or go on without it.".to_owned()

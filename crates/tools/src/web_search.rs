@@ -177,7 +177,7 @@ impl WebSearch {
             connect_ms: CONNECT_MS,
             idle_ms: IDLE_MS,
         };
-        web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX).await.map_err(|error| web::told(&error))
+        web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX).await.map_err(|error| web::told(&error, instance))
     }
 }
 

@@ -7,8 +7,9 @@ use homarus_contract::{
     gate::{Judge, Verdict},
     ids::{CallId, RunId},
     model::ModelRef,
+    tool::{HostRules, HostView},
 };
-use homarus_guard::{Guard, GuardError};
+use homarus_guard::{Guard, GuardError, Hosts};
 
 const RULES: &str = r#"
 [[rule]]
@@ -158,4 +159,37 @@ fn a_profile_that_cannot_be_read_is_refused() {
     let broken_grants = Profile { grants: vec!["shel:run".to_owned()], ..profile(ApprovalsMode::Ask) };
     let error = guard.register(&run_id(), &broken_grants, &Budget::default()).unwrap_err();
     assert!(error.to_string().contains("shell:run"), "{error}");
+}
+
+#[test]
+fn hosts_are_free_or_named_only_as_grants_and_rules_say() {
+    let rules = r#"
+        [[rule]]
+        effect = "allow"
+        match = ["net:connect:free.example:443", "net:connect:*.wide.example:443"]
+        [[rule]]
+        effect = "deny"
+        match = "net:connect:shut.example:*"
+        reason = "shut"
+    "#;
+    let view = |target: &str, grants: &[&str], approvals: ApprovalsMode| {
+        let grants = grants.iter().map(|grant| (*grant).to_owned()).collect();
+        let profile = Profile { grants, rules: rules.to_owned(), approvals, tier: Tier::Internal };
+        let HostView { is_free, is_named } = Hosts.view(&profile, target).unwrap();
+        (is_free, is_named)
+    };
+    let all = ["net:connect"];
+    assert_eq!(view("free.example:443", &all, ApprovalsMode::Deny), (true, true));
+    assert_eq!(view("a.wide.example:443", &all, ApprovalsMode::Deny), (true, false));
+    assert_eq!(view("other.example:443", &all, ApprovalsMode::Ask), (false, false));
+    assert_eq!(view("other.example:443", &all, ApprovalsMode::Auto), (true, false));
+    assert_eq!(view("shut.example:443", &all, ApprovalsMode::Auto), (false, false));
+    // A grant names a host too, but neither opens what a rule shuts nor answers for a person.
+    let named = ["net:connect:other.example:443", "net:connect:shut.example:443"];
+    assert_eq!(view("other.example:443", &named, ApprovalsMode::Ask), (false, true));
+    assert_eq!(view("shut.example:443", &named, ApprovalsMode::Auto), (false, false));
+    // What no grant covers is neither, whatever the rules say.
+    assert_eq!(view("free.example:443", &["shell:run"], ApprovalsMode::Auto), (false, false));
+    let profile = Profile { rules: "nonsense".to_owned(), ..profile(ApprovalsMode::Ask) };
+    assert!(Hosts.view(&profile, "x:1").is_err());
 }

@@ -32,6 +32,9 @@ pub mod skills_allow;
 pub mod skills_list;
 pub mod skills_remove;
 pub mod skills_show;
+pub mod tools_call;
+pub mod tools_list;
+pub mod tools_show;
 pub mod undo;
 
 use homarus_contract::ids::RunId;

@@ -114,6 +114,15 @@ impl Answering {
         self.approvals_from == Source::Cli || TerminalApprover::has_terminal()
     }
 
+    /// What was asked for, or to ask where somebody can answer.
+    pub fn mode(&self, wanted: Option<Approvals>) -> ApprovalsMode {
+        match wanted {
+            Some(approvals) => approvals.mode(),
+            None if self.can_answer() => ApprovalsMode::Ask,
+            None => ApprovalsMode::Deny,
+        }
+    }
+
     pub fn approver(&self) -> TerminalApprover {
         TerminalApprover::new(match self.approvals_from {
             Source::Cli => Asking::OtherProcess,
@@ -124,14 +133,6 @@ impl Answering {
 }
 
 impl Args {
-    fn mode(&self) -> ApprovalsMode {
-        match self.approvals {
-            Some(approvals) => approvals.mode(),
-            None if self.answering.can_answer() => ApprovalsMode::Ask,
-            None => ApprovalsMode::Deny,
-        }
-    }
-
     pub fn execute(self) -> Result<u8, CliError> {
         let prompt = read_prompt(&self.prompt)?;
         let dirs = Dirs::from_env()?;
@@ -139,7 +140,7 @@ impl Args {
         let workspace = dirs::workspace(self.workspace.as_deref())?;
         let agent = agents::chosen(&dirs, self.agent.as_deref())?;
         let own = self.policy.as_deref().map(read_policy).transpose()?;
-        let profile = wiring::profile(&config, agent.as_ref(), own, self.mode())?;
+        let profile = wiring::profile(&config, agent.as_ref(), own, self.answering.mode(self.approvals))?;
         let mut budget =
             agent.as_ref().map_or(config.budget(), |agent| agents::budget(config.budget(), &agent.definition));
         if let Some(usd) = self.budget_usd {
@@ -248,7 +249,7 @@ pub fn offered(
 ) -> Result<Vec<ToolDefinition>, CliError> {
     let known: Vec<String> = tools.iter().map(|tool| tool.definition().name).collect();
     let wanted = agents::tools(agent, &known)?;
-    let embedded = models.iter().all(|model| model.provider == choose::LOCAL);
+    let embedded = !models.is_empty() && models.iter().all(|model| model.provider == choose::LOCAL);
     let reference = agent.map(agents::reference);
     let mut definitions = homarus_tools::offered(tools, reference.as_ref(), embedded && wanted.is_none());
     if let Some(wanted) = wanted {
@@ -293,5 +294,27 @@ fn parse_usd(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(usd) if usd > 0.0 && usd <= 1_000_000.0 => Ok(usd),
         _ => Err("expected an amount in USD over 0, for example 0.50".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_embedded_model_alone_is_offered_the_tools_of_the_workspace() {
+        let config = Config::parse("", Path::new("homarus.toml")).unwrap();
+        let vault = homarus_vault::Vault::from_lookup(Vec::new(), |_| None).unwrap();
+        let tools = wiring::tools(&config, Arc::new(vault), Arc::new(homarus_agent::skill::Shelf::default())).unwrap();
+        let names = |models: &[&str]| -> Vec<String> {
+            let models: Vec<ModelRef> = models.iter().map(|model| model.parse().unwrap()).collect();
+            offered(&tools, None, &models).unwrap().into_iter().map(|tool| tool.name).collect()
+        };
+        let workspace = ["file.search", "file.read", "file.edit", "file.write", "shell.execute", "file.list"];
+        assert_eq!(names(&["local/x"]), workspace);
+        assert!(names(&["local/x", "openai/y"]).contains(&"http.request".to_owned()));
+        assert!(names(&[]).contains(&"http.request".to_owned()), "a call by hand");
     }
 }

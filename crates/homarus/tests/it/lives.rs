@@ -58,6 +58,8 @@ pub struct World {
     /// A tool the driver has and the run is not offered.
     withheld: Option<&'static str>,
     pub agent: Option<AgentRef>,
+    /// The request, if the run is one call by hand.
+    call: Option<String>,
     _folder: tempfile::TempDir,
 }
 
@@ -84,6 +86,7 @@ impl World {
             undos: Mutex::default(),
             withheld: None,
             agent: None,
+            call: None,
             _folder: folder,
         }
     }
@@ -103,6 +106,11 @@ impl World {
     pub fn undoing(&self, run: &RunId, undone: &RunId) {
         let target = Target { run: undone.clone(), step: 0, last: CallId::new(99, 0) };
         self.undos.lock().unwrap().insert(run.clone(), target);
+    }
+
+    /// The run is one call by hand, without a model.
+    pub fn of_call(tool: &str, arguments: &str, rules: &str) -> Self {
+        Self { call: Some(homarus_agent::one_call::request(tool, arguments)), ..Self::new(Vec::new(), rules) }
     }
 
     /// The run is one of an agent with a folder of its own.
@@ -182,15 +190,19 @@ impl World {
         let tools = serde_json::to_vec(&definitions).unwrap();
         let (system, orientation) = (b"system".to_vec(), Vec::new());
         let undo = self.undos.lock().unwrap().get(run).map(ToString::to_string);
-        let machine = if undo.is_some() { homarus_workflow::undo::NAME } else { homarus_agent::NAME };
-        let text = undo.unwrap_or_else(|| "do it".to_owned());
+        let machine = match (&undo, &self.call) {
+            (Some(_), _) => homarus_workflow::undo::NAME,
+            (None, Some(_)) => homarus_agent::one_call::MACHINE,
+            (None, None) => homarus_agent::NAME,
+        };
+        let text = undo.or(self.call.clone()).unwrap_or_else(|| "do it".to_owned());
         let accepted = Accepted {
             run: run.clone(),
             inbound: Inbound { source: "test".to_owned(), ext_id: run.to_string(), text },
             machine: machine.to_owned(),
             workspace: self.workspace.clone(),
             agent: self.agent.clone(),
-            models: vec!["test/scripted".parse().unwrap()],
+            models: if self.call.is_some() { Vec::new() } else { vec!["test/scripted".parse().unwrap()] },
             models_why: String::new(),
             profile: self.profile(),
             budget: Budget { steps_max: 40, ..Budget::default() },

@@ -12,5 +12,6 @@ mod rules;
 mod site;
 mod skills;
 mod terminal;
+mod tools;
 mod undo;
 mod web;

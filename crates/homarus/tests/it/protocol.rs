@@ -322,3 +322,30 @@ fn a_tool_that_was_not_offered_to_this_run_is_not_there_for_it() {
         assert!(told.contains("http.request") && !told.contains("memory.note, "), "{told}");
     }
 }
+
+#[test]
+fn a_call_by_hand_is_made_once_however_often_it_was_killed_and_asks_no_model() {
+    let arguments = r#"{"command":"echo line >> seed.txt"}"#;
+    for rules in [ALLOW, ASK_WRITES, ASK_SHELL_FIRST] {
+        let make = || World::of_call("shell.execute", arguments, rules);
+        let kills = killed_at_every_commit(make, |world, ended| {
+            assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"));
+            assert!(world.outside.asked.lock().unwrap().is_empty(), "a model was asked");
+        });
+        assert!(kills >= 3, "{kills}");
+    }
+    let refused = World::of_call("shell.execute", arguments, ASK_SHELL_FIRST).refusing();
+    assert!(matches!(refused.live_to_the_end(&run_id()), Ended::Finished { status: FinishStatus::Denied, .. }));
+    assert_eq!(refused.file("seed.txt").as_deref(), Some("seed\n"));
+    for (tool, arguments, wanted) in [
+        ("no.such", "{}", FinishStatus::Failed),
+        ("file.read", r#"{"path":"none"}"#, FinishStatus::Failed),
+        ("effect.unkeyed", "{}", FinishStatus::Completed),
+    ] {
+        match World::of_call(tool, arguments, ALLOW).live_to_the_end(&run_id()) {
+            Ended::Finished { status, .. } => assert_eq!(status, wanted, "{tool}"),
+            other => panic!("{tool}: {other:?}"),
+        }
+    }
+}

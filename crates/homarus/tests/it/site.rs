@@ -3,7 +3,8 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 /// Gives an answer for the first line of a request, for example `GET /a HTTP/1.1`.
@@ -12,22 +13,42 @@ type Answers = dyn Fn(&str) -> Vec<u8> + Send + Sync;
 pub struct Site {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Connections wait for it after their answer was written.
+    open: Arc<Mutex<()>>,
 }
 
 impl Site {
     pub fn new(answers: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let (answers, seen): (Arc<Answers>, _) = (Arc::new(answers), requests.clone());
+        let (requests, open) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(())));
+        let (answers, seen, held): (Arc<Answers>, _, _) = (Arc::new(answers), requests.clone(), open.clone());
         // Ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (answers, seen) = (answers.clone(), seen.clone());
-                std::thread::spawn(move || serve(stream, answers.as_ref(), &seen));
+                let (answers, seen, held) = (answers.clone(), seen.clone(), held.clone());
+                std::thread::spawn(move || {
+                    serve(&stream, answers.as_ref(), &seen);
+                    drop(held.lock());
+                });
             }
         });
-        Self { address, requests }
+        Self { address, requests, open }
+    }
+
+    /// While this is kept, connections stay open after what they were answered.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.open.lock().unwrap()
+    }
+
+    pub fn wait_for_requests(&self, count: usize) {
+        for _ in 0..1_000 {
+            if self.requests().len() >= count {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{count} requests did not come");
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -53,7 +74,7 @@ pub fn redirect(to: &str) -> Vec<u8> {
     answer("302 Found", &format!("location: {to}\r\n"), b"")
 }
 
-fn serve(mut stream: TcpStream, answers: &Answers, seen: &Mutex<Vec<String>>) {
+fn serve(mut stream: &TcpStream, answers: &Answers, seen: &Mutex<Vec<String>>) {
     let mut got = Vec::new();
     let mut buffer = [0u8; 4096];
     let text = loop {

@@ -1,0 +1,84 @@
+//! `homarus tools list`
+
+use std::sync::Arc;
+
+use homarus_agent::folder::AgentFolder;
+use homarus_api::tools::{ListResponse, Tool as Row};
+use homarus_contract::tool::Tool;
+
+use crate::{agents, choose, config::Config, dirs::Dirs, exit::CliError, put, show::style::Style, wiring};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The agent whose tools these are; the current one if absent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn execute(self) -> Result<u8, CliError> {
+        let response = ListResponse { tools: tools(self.agent.as_deref())? };
+        if self.json {
+            put::json(&response)?;
+        } else {
+            print(&response)?;
+        }
+        Ok(0)
+    }
+}
+
+/// All tools, and whether a run of this agent is offered them.
+pub fn tools(agent: Option<&str>) -> Result<Vec<Row>, CliError> {
+    let dirs = Dirs::from_env()?;
+    let config = Config::load(&dirs)?;
+    let agent = agents::chosen(&dirs, agent)?;
+    let (_, vault) = choose::options(&dirs, &config)?;
+    rows(&wiring::tools(&config, Arc::new(vault), Arc::new(wiring::shelf(&dirs)?))?, agent.as_ref())
+}
+
+/// The same of tools that are at hand.
+pub fn rows(tools: &[Arc<dyn Tool>], agent: Option<&AgentFolder>) -> Result<Vec<Row>, CliError> {
+    let known: Vec<String> = tools.iter().map(|tool| tool.definition().name).collect();
+    let wanted = agents::tools(agent, &known)?;
+    let reference = agent.map(agents::reference);
+    tools
+        .iter()
+        .map(|tool| {
+            let definition = tool.definition();
+            let left_out = wanted.is_some_and(|wanted| !wanted.contains(&definition.name));
+            let not_wanted = left_out.then(|| "the agent's `tools` leave it out".to_owned());
+            let why_not = tool.unavailable(reference.as_ref()).or(not_wanted);
+            Ok(Row {
+                schema: serde_json::from_str(&definition.schema).map_err(CliError::failed)?,
+                name: definition.name,
+                description: definition.description,
+                class: tool.class(),
+                scope: tool.scope(),
+                limits: tool.limits(),
+                offered: why_not.is_none(),
+                why_not,
+            })
+        })
+        .collect()
+}
+
+fn print(response: &ListResponse) -> Result<(), CliError> {
+    let style = Style::for_stdout();
+    for tool in &response.tools {
+        let name = format!("{:14}", tool.name);
+        let name = if tool.offered { style.bold(&name) } else { style.dim(&name) };
+        put::line(&format!("{name} {:10} {}", word(&tool.class), tool.description))?;
+        if let Some(why_not) = &tool.why_not {
+            put::line(&format!("{:14} {:10} {}", "", "", style.yellow(&format!("not offered: {why_not}"))))?;
+        }
+    }
+    Ok(())
+}
+
+/// A value as its JSON form names it: `read`, `unkeyed`, ...
+pub fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default().trim_matches('"').to_owned()
+}
