@@ -270,6 +270,7 @@ impl World {
             observer: Arc::new(Silent),
             approver: Arc::new(Person { granted: self.granted }),
             limits: Limits::default(),
+            calls_at_once: 4,
             clock: Arc::new(|| 1_000_000),
             approval_ms: 600_000,
             output_tokens_max: 1_000,
@@ -344,6 +345,15 @@ impl Journal for Mortal {
             self.survive().await;
             Ok(fence)
         })
+    }
+
+    fn accept_with(
+        &self,
+        accepted: Accepted,
+        blobs: Vec<Vec<u8>>,
+        events: Vec<Event>,
+    ) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        self.inner.accept_with(accepted, blobs, events)
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
