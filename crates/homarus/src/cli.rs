@@ -44,6 +44,8 @@ enum Command {
     /// See what this machine can enforce
     #[command(subcommand)]
     Sandbox(Sandbox),
+    /// Look for what is wrong with this installation, and say what to do
+    Doctor(commands::doctor::Args),
     /// See, change and check the configuration
     #[command(subcommand)]
     Config(Config),
@@ -180,6 +182,7 @@ impl Cli {
             Command::Tools(Tools::Show(args)) => args.execute(),
             Command::Tools(Tools::Call(args)) => args.execute(),
             Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
+            Command::Doctor(args) => args.execute(),
             Command::Config(Config::Get(args)) => args.execute(),
             Command::Config(Config::Set(args)) => args.execute(),
             Command::Config(Config::Path(args)) => args.execute(),
@@ -222,6 +225,7 @@ mod tests {
             .map(|name| match name.as_str() {
                 "run" => "runs.start".to_owned(),
                 "undo" => "runs.undo".to_owned(),
+                "doctor" => "doctor.check".to_owned(),
                 _ => name,
             })
             .collect();

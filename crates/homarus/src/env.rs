@@ -25,6 +25,11 @@ pub const VISUAL: Variable = Variable { name: "VISUAL", help: "Editor for `homar
 pub const EDITOR: Variable = Variable { name: "EDITOR", help: "Editor for `homarus config edit`" };
 pub const NO_COLOR: Variable = Variable { name: "NO_COLOR", help: "Set to anything: no colours" };
 
+pub const ACCESSIBLE: Variable = Variable {
+    name: "ACCESSIBLE",
+    help: "Set to anything: words instead of signs, no moving bars, plain questions; for screen readers",
+};
+
 pub const ALL: &[&Variable] = &[
     &HOME,
     &MODELS_DIR,
@@ -37,6 +42,7 @@ pub const ALL: &[&Variable] = &[
     &VISUAL,
     &EDITOR,
     &NO_COLOR,
+    &ACCESSIBLE,
 ];
 
 impl Variable {

@@ -31,6 +31,12 @@ pub fn aside(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// A question on standard error, whose answer is typed behind it.
+pub fn ask(question: &str) {
+    let mut err = io::stderr();
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
+}
+
 /// Says something in passing to a person, beside what a script reads.
 pub fn note(text: &str) {
     aside(Style::for_stderr().dim(text));
@@ -61,6 +67,11 @@ pub fn count(value: u64) -> String {
     out
 }
 
+/// `1 error`, `2 errors`.
+pub fn counted(value: u64, what: &str) -> String {
+    format!("{} {what}{}", count(value), if value == 1 { "" } else { "s" })
+}
+
 /// A duration for people: `85 ms`, `4.2 s`, `3 min 20 s`.
 pub fn duration(ms: u64) -> String {
     match ms {
@@ -89,6 +100,7 @@ mod tests {
         assert_eq!(usd(2_000_000_000), "2");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
+        assert_eq!((counted(1, "error"), counted(0, "error")), ("1 error".to_owned(), "0 errors".to_owned()));
         assert_eq!(duration(4_250), "4.2 s");
         assert_eq!(time(0), "1970-01-01 00:00:00");
         assert_eq!(time(1_709_210_096_000), "2024-02-29 12:34:56");

@@ -103,25 +103,52 @@ pub fn pull(entry: &Entry, folder: &Path) -> Result<Pulled, CliError> {
         .help("what has arrived is kept: the same command goes on where it stopped"))
 }
 
+/// How weights stand that should be here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Missing,
+    WrongSize { bytes: u64 },
+    WrongHash,
+    Whole,
+}
+
+/// Looks, and writes nothing.
+pub fn state(path: &Path, entry: &Entry) -> Result<State, CliError> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(State::Missing);
+        }
+        Err(error) => return Err(cannot(path, "be looked at", error)),
+    };
+    if meta.len() != entry.bytes {
+        return Ok(State::WrongSize { bytes: meta.len() });
+    }
+    if fs::read_to_string(mark(path)).is_ok_and(|text| text == marked(&meta, entry)) {
+        return Ok(State::Whole);
+    }
+    let sha256 = sha256_of(path).map_err(|error| cannot(path, "be read", error))?;
+    Ok(if sha256 == entry.sha256 { State::Whole } else { State::WrongHash })
+}
+
 /// Whether these weights are here, by size and hash. The hash is computed once and remembered
 /// beside the file, together with the time of the file it belongs to.
 fn is_whole(path: &Path, entry: &Entry) -> Result<bool, CliError> {
-    let Ok(meta) = fs::metadata(path) else { return Ok(false) };
-    if meta.len() != entry.bytes {
-        return Ok(false);
-    }
-    let modified = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    let wanted = format!("{} {}", entry.sha256, modified.map_or(0, |since| since.as_nanos()));
-    let mark = path.with_extension("sha256");
-    if fs::read_to_string(&mark).is_ok_and(|text| text == wanted) {
-        return Ok(true);
-    }
-    let whole = sha256_of(path).map_err(|error| cannot(path, "be read", error))? == entry.sha256;
-    if whole {
+    let whole = state(path, entry)? == State::Whole;
+    if let (true, Ok(meta)) = (whole, fs::metadata(path)) {
         // Only a saving: without the mark the hash is computed again.
-        let _ = fs::write(&mark, wanted);
+        let _ = fs::write(mark(path), marked(&meta, entry));
     }
     Ok(whole)
+}
+
+fn mark(path: &Path) -> PathBuf {
+    path.with_extension("sha256")
+}
+
+fn marked(meta: &fs::Metadata, entry: &Entry) -> String {
+    let modified = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    format!("{} {}", entry.sha256, modified.map_or(0, |since| since.as_nanos()))
 }
 
 fn pull_packages(entry: &Entry, place: &Place, parts: &Path, path: &Path) -> Result<(), String> {

@@ -11,6 +11,7 @@ pub mod config_edit;
 pub mod config_get;
 pub mod config_path;
 pub mod config_set;
+pub mod doctor;
 pub mod models_list;
 pub mod models_pull;
 pub mod models_test;

@@ -30,7 +30,7 @@ impl Args {
         let providers = wiring::block_on(async {
             let approver = TerminalApprover::new(Asking::Nobody);
             let runtime = Runtime::build(&dirs, &config, |store| wiring::observer(false, store), approver)?;
-            Ok::<_, CliError>(choose::providers(&config, &runtime).await)
+            Ok::<_, CliError>(choose::providers(&runtime).await)
         })??;
         let embedded = weights::catalogue()?
             .into_iter()

@@ -7,23 +7,48 @@ use crate::env;
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     enabled: bool,
+    /// Words instead of signs.
+    words: bool,
 }
 
 impl Style {
     /// No colours.
     #[cfg(test)]
     pub fn plain() -> Self {
-        Self { enabled: false }
+        Self { enabled: false, words: false }
     }
 
     /// Colours if standard error is a terminal and `NO_COLOR` is not set.
     pub fn for_stderr() -> Self {
-        Self { enabled: std::io::stderr().is_terminal() && !env::NO_COLOR.is_set() }
+        Self::of(std::io::stderr().is_terminal())
     }
 
     /// Colours if standard output is a terminal and `NO_COLOR` is not set.
     pub fn for_stdout() -> Self {
-        Self { enabled: std::io::stdout().is_terminal() && !env::NO_COLOR.is_set() }
+        Self::of(std::io::stdout().is_terminal())
+    }
+
+    fn of(is_terminal: bool) -> Self {
+        Self { enabled: is_terminal && !env::NO_COLOR.is_set(), words: env::ACCESSIBLE.is_set() }
+    }
+
+    /// Before what is as it should be, or was done.
+    pub fn good(self) -> String {
+        self.green(if self.words { "ok:" } else { "✓" })
+    }
+
+    /// Before what is wrong, or was refused.
+    pub fn bad(self) -> String {
+        self.red(if self.words { "error:" } else { "✗" })
+    }
+
+    pub fn doubtful(self) -> String {
+        self.yellow(if self.words { "warning:" } else { "!" })
+    }
+
+    /// Before what is only told.
+    pub fn idle(self) -> String {
+        self.dim(if self.words { "info:" } else { "·" })
     }
 
     pub fn bold(self, text: &str) -> String {
