@@ -49,6 +49,10 @@ enum Command {
     /// See, change and check the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print a script that completes commands in your shell
+    Completions(commands::completions::Args),
+    /// Print the manual page, or write those of all commands to a folder
+    Man(commands::man::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +187,8 @@ impl Cli {
             Command::Tools(Tools::Call(args)) => args.execute(),
             Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
             Command::Doctor(args) => args.execute(),
+            Command::Completions(args) => args.execute(),
+            Command::Man(args) => args.execute(),
             Command::Config(Config::Get(args)) => args.execute(),
             Command::Config(Config::Set(args)) => args.execute(),
             Command::Config(Config::Path(args)) => args.execute(),
@@ -205,7 +211,7 @@ mod tests {
     }
 
     /// Commands about this terminal and nothing else: no other surface can offer them.
-    const OF_THE_TERMINAL: &[&str] = &["config.edit"];
+    const OF_THE_TERMINAL: &[&str] = &["completions", "man", "config.edit"];
 
     /// `noun.verb` is `homarus noun verb`; starting and undoing a run have short forms of their own.
     #[test]

@@ -15,10 +15,19 @@ pub fn json(response: &impl Serialize) -> Result<(), CliError> {
     line(&text)
 }
 
+/// Prints a text that ends its lines itself.
+pub fn text(text: &str) -> Result<(), CliError> {
+    written(io::stdout().lock().write_all(text.as_bytes()))
+}
+
 /// Prints a line. `homarus ... | head` ends us quietly.
 pub fn line(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    written(writeln!(out, "{text}").and_then(|()| out.flush()))
+}
+
+fn written(result: io::Result<()>) -> Result<(), CliError> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(CliError::failed("the output cannot be written").cause(error))
         }

@@ -396,3 +396,43 @@ fn without_a_home_folder_the_error_says_what_to_set() {
     assert_eq!(done.code, 2, "{done:?}");
     assert!(done.stderr.contains("help: set HOMARUS_HOME"), "{done:?}");
 }
+
+#[test]
+fn completion_scripts_are_shell() {
+    let program = Program::with_turns(Vec::new());
+    let script = program.output(&["completions", "bash"]).stdout;
+    let path = program.home.parent().unwrap().join("completions.bash");
+    std::fs::write(&path, &script).unwrap();
+    let check = std::process::Command::new("bash").arg("-n").arg(&path).output().unwrap();
+    assert!(check.status.success(), "{check:?}");
+    // As bash calls it: the words so far, and the one that is typed.
+    let ask = format!(
+        "source {}; COMP_WORDS=(homarus runs res); COMP_CWORD=2; _homarus homarus res runs; echo \"${{COMPREPLY[*]}}\"",
+        path.display()
+    );
+    let asked = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "resume resolve", "{asked:?}");
+    assert_eq!(program.output(&["completions", "tcsh"]).code, 2);
+}
+
+#[test]
+fn manual_pages_can_be_read() {
+    let program = Program::with_turns(Vec::new());
+    let folder = program.home.parent().unwrap().join("man/man1");
+    let done = program.output(&["man", folder.to_str().unwrap(), "--json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let pages: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert!(pages["pages"].as_array().unwrap().len() > 20, "{pages}");
+    for page in pages["pages"].as_array().unwrap() {
+        let path = page["path"].as_str().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{path}");
+        // Where there is a formatter it has nothing to complain of.
+        if let Ok(checked) = std::process::Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z", path]).output() {
+            assert!(checked.status.success() && checked.stderr.is_empty(), "{path}: {checked:?}");
+        }
+    }
+    assert!(program.output(&["man"]).stdout.contains(".TH homarus 1"));
+    let done = program.output(&["man", "/proc/nowhere"]);
+    assert!(done.code == 1 && done.stderr.contains("cause:"), "{done:?}");
+}
