@@ -225,8 +225,9 @@ fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
     let word = ended.status.as_str();
     let word = if ended.status == RunStatus::Completed { style.green(word) } else { style.red(word) };
     let cost = ended.cost_usd.as_ref().map_or_else(|| "cost unknown".to_owned(), |usd| format!("${usd}"));
+    let b = style.between();
     put::say!(
-        "\n{word} · {} steps · {} calls · {} tokens in, {} cached, {} out · {cost} · {} · run {}",
+        "\n{word}{b}{} steps{b}{} calls{b}{} tokens in, {} cached, {} out{b}{cost}{b}{}{b}run {}",
         detail.steps,
         detail.calls,
         put::count(detail.input_tokens),

@@ -26,7 +26,7 @@ pub struct Args {
 
 impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
-        let response = doctor::examine(&Dirs::from_env()?, &self.matters)?;
+        let response = doctor::examine(&Dirs::from_env()?, &self.matters, self.json)?;
         if self.json {
             put::json(&response)?;
         } else {

@@ -57,14 +57,14 @@ impl Args {
 fn print(response: &ListResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     for row in &response.providers {
-        let mark = if row.ready { style.green("✓") } else { style.dim("·") };
+        let mark = if row.ready { style.good() } else { style.idle() };
         let note = row.note.as_ref().map_or_else(String::new, |note| format!("  {}", style.dim(note)));
         put::line(&format!("{mark} {:10} {}{note}", row.provider, row.address))?;
         for model in row.models.iter().take(MODELS_SHOWN_MAX) {
             put::line(&format!("    {}/{model}", row.provider))?;
         }
         if row.models.len() > MODELS_SHOWN_MAX {
-            put::line(&format!("    … {} more (--json lists all)", row.models.len() - MODELS_SHOWN_MAX))?;
+            put::line(&format!("    ... {} more (--json lists all)", row.models.len() - MODELS_SHOWN_MAX))?;
         }
     }
     put::line("embedded models")?;

@@ -64,7 +64,7 @@ fn known_weights(patient: &Patient<'_>) -> Finding {
     };
     let path = patient.dirs.models.join(&entry.file);
     let again = format!("remove {}, then `homarus models pull {}`", path.display(), entry.name);
-    match weights::state(&path, &entry) {
+    match weights::state(&path, &entry, patient.quiet) {
         Ok(State::Whole) => ok("local.weights", &format!("{} is here and whole", entry.name)),
         Ok(State::Missing) => info("local.weights", &format!("{} is not here", entry.name)).fix(format!(
             "`homarus models pull {}` fetches {} MB",

@@ -57,10 +57,12 @@ pub struct Patient<'a> {
     pub config: &'a Config,
     /// Milliseconds since 1970.
     pub now_ms: u64,
+    /// Whoever reads is a program: no progress is shown.
+    pub quiet: bool,
 }
 
 /// Looks at everything, and tells of the matters that are named; of all if none is.
-pub fn examine(dirs: &Dirs, matters: &[String]) -> Result<CheckResponse, CliError> {
+pub fn examine(dirs: &Dirs, matters: &[String], quiet: bool) -> Result<CheckResponse, CliError> {
     let known: BTreeSet<&str> = CHECKS.iter().map(|(id, _)| matter(id)).collect();
     if let Some(unknown) = matters.iter().find(|matter| !known.contains(matter.as_str())) {
         let all = format!("known are {}", known.iter().copied().collect::<Vec<_>>().join(", "));
@@ -69,7 +71,7 @@ pub fn examine(dirs: &Dirs, matters: &[String]) -> Result<CheckResponse, CliErro
     }
     let mut findings = Vec::new();
     let config = config(dirs, &mut findings)?;
-    let patient = Patient { dirs, config: &config, now_ms: wiring::now_ms() };
+    let patient = Patient { dirs, config: &config, now_ms: wiring::now_ms(), quiet };
     findings.extend(versions::check());
     let (sandbox, launcher) = sandbox::check(&patient);
     findings.extend(sandbox);
@@ -171,7 +173,7 @@ pub fn with_patient(text: &str, test: impl FnOnce(&Patient<'_>)) {
     let at = |name: &str| folder.path().join(name);
     let dirs = Dirs { state: at("state"), config: at("config"), models: at("models"), agents: at("agents") };
     let config = Config::parse(text, &at("config/homarus.toml")).unwrap();
-    test(&Patient { dirs: &dirs, config: &config, now_ms: 1_800_000_000_000 });
+    test(&Patient { dirs: &dirs, config: &config, now_ms: 1_800_000_000_000, quiet: true });
 }
 
 /// What a room says of one id.

@@ -436,3 +436,62 @@ fn manual_pages_can_be_read() {
     let done = program.output(&["man", "/proc/nowhere"]);
     assert!(done.code == 1 && done.stderr.contains("cause:"), "{done:?}");
 }
+
+/// What a screen reader would spell out, a colour, or a moved cursor.
+fn has_signs(text: &str) -> bool {
+    text.chars().any(|c| !c.is_ascii() || (c.is_ascii_control() && c != '\n' && c != '\t'))
+}
+
+#[test]
+fn with_accessible_there_are_words_instead_of_signs() {
+    let turns = || {
+        vec![
+            shell("echo visible; false"),
+            shell("./restart.sh"),
+            write("a.txt", "x\n"),
+            Turn::text("Done."),
+            Turn::text("It is meant to fail."),
+        ]
+    };
+    let said = |accessible: bool| {
+        let program = Program::with_turns(turns());
+        let mut said = String::new();
+        let commands: [&[&str]; 5] = [
+            &["run", "do it", "--approvals", "auto"],
+            &["runs", "verify"],
+            &["models", "list"],
+            &["sandbox", "probe"],
+            &["doctor"],
+        ];
+        for args in commands {
+            let mut command = program.command(args);
+            if accessible {
+                command.env("ACCESSIBLE", "1");
+            }
+            let done = crate::program::Done::of(command.output().unwrap());
+            assert!(done.stdout.len() + done.stderr.len() > 0, "{args:?}");
+            said += &(done.stdout + &done.stderr);
+        }
+        said
+    };
+    let plain = said(true);
+    assert!(!has_signs(&plain), "{plain}");
+    for word in ["call: shell.execute", "ok: applied a.txt", "ok: whole", "visible"] {
+        assert!(plain.contains(word), "{word:?} is not in {plain}");
+    }
+    assert!(has_signs(&said(false)), "the test would see signs");
+}
+
+#[test]
+fn colours_follow_the_usual_variables() {
+    let program = Program::with_turns(Vec::new());
+    let colours = |variables: &[(&str, &str)]| {
+        let mut command = program.command(&["runs", "show", "nope"]);
+        command.envs(variables.iter().copied());
+        String::from_utf8_lossy(&command.output().unwrap().stderr).contains('\x1b')
+    };
+    assert!(!colours(&[]), "standard error is no terminal");
+    assert!(colours(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!colours(&[("CLICOLOR_FORCE", "0")]));
+    assert!(!colours(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+}
