@@ -1,5 +1,7 @@
 //! Operations on the configuration.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::operation::operation;
@@ -64,6 +66,7 @@ pub enum ConfigValue {
     Amount(f64),
     Text(String),
     List(Vec<ConfigValue>),
+    Table(BTreeMap<String, ConfigValue>),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

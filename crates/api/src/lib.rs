@@ -3,6 +3,7 @@
 
 pub mod agents;
 pub mod config;
+pub mod doctor;
 pub mod models;
 pub mod operation;
 pub mod runs;

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agents, config, models, runs, sandbox, skills, tools};
+use crate::{agents, config, doctor, models, runs, sandbox, skills, tools};
 
 /// One thing a user can do.
 pub trait Operation {
@@ -67,6 +67,7 @@ operations![
     config::Set,
     config::Path,
     config::Check,
+    doctor::Check,
 ];
 
 /// Declares an operation: a type that carries its description and its two wire types.

@@ -11,7 +11,15 @@ use homarus_contract::{
 use homarus_models::{LocalOptions, Options, ProviderKind, ProviderOptions, base_url_from_env_value};
 use homarus_vault::{SecretEntry, Vault};
 
-use crate::{config::Config, dirs::Dirs, env, exit::CliError, nearest::did_you_mean, route, weights, wiring::Runtime};
+use crate::{
+    config::{Config, LocalModel},
+    dirs::Dirs,
+    env,
+    exit::CliError,
+    nearest::did_you_mean,
+    route, weights,
+    wiring::Runtime,
+};
 
 pub const LOCAL: &str = "local";
 
@@ -32,13 +40,13 @@ impl Choice {
 }
 
 /// A provider with an address: its variables and its place in the order of choice.
-struct Known {
-    kind: ProviderKind,
-    key: Option<&'static env::Variable>,
-    address: &'static env::Variable,
+pub struct Known {
+    pub kind: ProviderKind,
+    pub key: Option<&'static env::Variable>,
+    pub address: &'static env::Variable,
 }
 
-const KNOWN: [Known; 3] = [
+pub const KNOWN: [Known; 3] = [
     Known { kind: ProviderKind::Anthropic, key: Some(&env::ANTHROPIC_API_KEY), address: &env::ANTHROPIC_BASE_URL },
     Known { kind: ProviderKind::OpenAi, key: Some(&env::OPENAI_API_KEY), address: &env::OPENAI_BASE_URL },
     Known { kind: ProviderKind::Ollama, key: None, address: &env::OLLAMA_HOST },
@@ -51,8 +59,11 @@ pub fn options(dirs: &Dirs, config: &Config) -> Result<(Options, Vault), CliErro
     for known in &KNOWN {
         let mut provider = ProviderOptions::new(known.kind);
         if let Some(text) = known.address.get() {
-            provider.base_url = base_url_from_env_value(known.kind, &text)
-                .map_err(|error| CliError::usage(format!("{} is not an address", known.address.name)).cause(error))?;
+            provider.base_url = base_url_from_env_value(known.kind, &text).map_err(|error| {
+                CliError::usage(format!("{} cannot be used", known.address.name))
+                    .cause(error)
+                    .help("write an address such as http://127.0.0.1:8080, or unset it")
+            })?;
         }
         if let Some(key) = known.key.filter(|key| key.is_set()) {
             let name = SecretRef(key.name.to_owned());
@@ -62,38 +73,50 @@ pub fn options(dirs: &Dirs, config: &Config) -> Result<(Options, Vault), CliErro
         }
         providers.push(provider);
     }
-    let vault = Vault::from_env(secrets).map_err(CliError::usage)?;
-    Ok((Options { providers, local: local_options(dirs, config)? }, vault))
+    let vault = Vault::from_env(secrets)
+        .map_err(|error| CliError::usage("a key cannot be used").cause(error).help("set it to the key alone"))?;
+    Ok((Options { providers, locals: locals(dirs, config)? }, vault))
 }
 
-/// The embedded model, if its weights and its worker are here.
-fn local_options(dirs: &Dirs, config: &Config) -> Result<Option<LocalOptions>, CliError> {
+/// The embedded models whose weights are here, if there is a worker: the configured one first.
+fn locals(dirs: &Dirs, config: &Config) -> Result<Vec<LocalOptions>, CliError> {
     let local = &config.models.local;
-    let (weights, context_tokens) = match local.weights() {
-        Some(path) => (path, local.context_tokens),
-        None => {
-            let entry = weights::find(&local.name)?;
-            (dirs.models.join(&entry.file), local.context_tokens.min(entry.context_tokens))
-        }
-    };
-    let Some(worker) = local.worker().or_else(worker_beside_us) else { return Ok(None) };
-    if !weights.is_file() || !worker.is_file() {
-        return Ok(None);
-    }
-    Ok(Some(LocalOptions {
-        worker,
+    let Some(worker) = worker(local).filter(|worker| worker.is_file()) else { return Ok(Vec::new()) };
+    let one = |name: &str, weights: PathBuf, context_tokens: u32| LocalOptions {
+        worker: worker.clone(),
         weights,
-        name: local.name.clone(),
+        name: name.to_owned(),
         context_tokens,
         memory_bytes: local.memory_mb.saturating_mul(1 << 20),
         idle_ms: local.idle_s.saturating_mul(1000),
         silence_ms: LOCAL_SILENCE_MS,
-    }))
+    };
+    let mut locals: Vec<LocalOptions> = weights::catalogue()?
+        .iter()
+        .map(|entry| {
+            let context_tokens = local.context_tokens.min(entry.context_tokens);
+            one(&entry.name, dirs.models.join(&entry.file), context_tokens)
+        })
+        .collect();
+    match local.weights() {
+        // A file of one's own goes by the configured name, also where that is a known one.
+        Some(path) => {
+            locals.retain(|known| known.name != local.name);
+            locals.push(one(&local.name, path, local.context_tokens));
+        }
+        None => drop(weights::find(&local.name)?),
+    }
+    locals.retain(|local| local.weights.is_file());
+    locals.sort_by_key(|known| known.name != local.name);
+    Ok(locals)
 }
 
-fn worker_beside_us() -> Option<PathBuf> {
-    let own = std::env::current_exe().ok()?;
-    Some(own.parent()?.join("homarus-local-model")).filter(|path| path.is_file())
+/// The executable that runs embedded models: the configured one, or the one beside this program.
+pub fn worker(local: &LocalModel) -> Option<PathBuf> {
+    local.worker().or_else(|| {
+        let own = std::env::current_exe().ok()?;
+        Some(own.parent()?.join("homarus-local-model")).filter(|path| path.is_file())
+    })
 }
 
 /// The models of a run: those given, else those configured, else the first that is set up.
@@ -152,11 +175,11 @@ fn ready(order: &[ModelRef], runtime: &Runtime) -> Result<Vec<ModelRef>, CliErro
 
 /// Fails early with what to do, where a call could only fail late.
 fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
+    if model.provider == LOCAL {
+        return check_local(&model.model, runtime);
+    }
     let known = runtime.models.providers();
     if !known.contains(&model.provider.as_str()) {
-        if model.provider == LOCAL {
-            return Err(no_embedded());
-        }
         let all = format!("providers are {}", known.join(", "));
         return Err(CliError::usage(format!("there is no provider {:?}", model.provider)).help(did_you_mean(
             &model.provider,
@@ -171,6 +194,28 @@ fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
             .help("set it, or name another model; `homarus models list` shows what is set up")),
         _ => Ok(()),
     }
+}
+
+fn check_local(name: &str, runtime: &Runtime) -> Result<(), CliError> {
+    if runtime.models.local_names().any(|known| known == name) {
+        return Ok(());
+    }
+    if !runtime.has_worker {
+        return Err(CliError::usage(format!("{LOCAL}/{name} cannot be asked"))
+            .cause("there is no worker for embedded models")
+            .help("put `homarus-local-model` beside `homarus`, or name it in models.local.worker"));
+    }
+    let entry = weights::find(name)?;
+    Err(CliError::usage(format!("{LOCAL}/{name} cannot be asked")).cause("its weights are not here").help(format!(
+        "`homarus models pull {}` fetches them ({} MB)",
+        entry.name,
+        entry.bytes / 1_000_000
+    )))
+}
+
+/// Fails where none of the models of a run can be asked, before the run is touched.
+pub fn check_any(models: &[ModelRef], runtime: &Runtime) -> Result<(), CliError> {
+    ready(models, runtime).map(drop)
 }
 
 async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliError> {
@@ -198,7 +243,7 @@ async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliE
             return one("ollama", &name, "Ollama answers; no key is set".to_owned());
         }
     }
-    if runtime.models.providers().contains(&LOCAL) {
+    if runtime.models.local_names().any(|name| name == config.models.local.name) {
         let why = "embedded; no key is set and Ollama does not answer".to_owned();
         return one(LOCAL, &config.models.local.name, why);
     }
@@ -215,14 +260,15 @@ async fn first_listed(provider: &str, runtime: &Runtime) -> Result<Option<String
 }
 
 fn no_embedded() -> CliError {
-    CliError::usage("there is no model to ask: no key is set, no Ollama answers, and there is no embedded model").help(
+    let cause = "no key is set, no Ollama answers, and the embedded model is not here";
+    CliError::usage("there is no model to ask").cause(cause).help(
         "set ANTHROPIC_API_KEY, OPENAI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull` \
          (the worker homarus-local-model must stand beside homarus)",
     )
 }
 
 /// All providers with their state, for `models list`.
-pub async fn providers(config: &Config, runtime: &Runtime) -> Vec<ProviderRow> {
+pub async fn providers(runtime: &Runtime) -> Vec<ProviderRow> {
     let mut rows = Vec::new();
     for known in &KNOWN {
         let provider = known.kind.as_str();
@@ -246,13 +292,17 @@ pub async fn providers(config: &Config, runtime: &Runtime) -> Vec<ProviderRow> {
         }
         rows.push(row);
     }
-    let present = runtime.models.providers().contains(&LOCAL);
+    let locals: Vec<String> = runtime.models.local_names().map(str::to_owned).collect();
     rows.push(ProviderRow {
         provider: LOCAL.to_owned(),
         address: "on this machine, without a server".to_owned(),
-        ready: present,
-        note: (!present).then(|| "weights or worker are missing".to_owned()),
-        models: if present { vec![config.models.local.name.clone()] } else { Vec::new() },
+        ready: !locals.is_empty(),
+        note: match (runtime.has_worker, locals.is_empty()) {
+            (false, _) => Some("the worker homarus-local-model is not here".to_owned()),
+            (true, true) => Some("no weights are here".to_owned()),
+            (true, false) => None,
+        },
+        models: locals,
     });
     rows
 }

@@ -44,9 +44,15 @@ enum Command {
     /// See what this machine can enforce
     #[command(subcommand)]
     Sandbox(Sandbox),
+    /// Look for what is wrong with this installation, and say what to do
+    Doctor(commands::doctor::Args),
     /// See, change and check the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print a script that completes commands in your shell
+    Completions(commands::completions::Args),
+    /// Print the manual page, or write those of all commands to a folder
+    Man(commands::man::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +189,9 @@ impl Cli {
             Command::Tools(Tools::Show(args)) => args.execute(),
             Command::Tools(Tools::Call(args)) => args.execute(),
             Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
+            Command::Doctor(args) => args.execute(),
+            Command::Completions(args) => args.execute(),
+            Command::Man(args) => args.execute(),
             Command::Config(Config::Get(args)) => args.execute(),
             Command::Config(Config::Set(args)) => args.execute(),
             Command::Config(Config::Path(args)) => args.execute(),
@@ -205,7 +214,7 @@ mod tests {
     }
 
     /// Commands about this terminal and nothing else: no other surface can offer them.
-    const OF_THE_TERMINAL: &[&str] = &["config.edit"];
+    const OF_THE_TERMINAL: &[&str] = &["completions", "man", "config.edit"];
 
     /// `noun.verb` is `homarus noun verb`; starting and undoing a run have short forms of their own.
     #[test]
@@ -225,6 +234,7 @@ mod tests {
             .map(|name| match name.as_str() {
                 "run" => "runs.start".to_owned(),
                 "undo" => "runs.undo".to_owned(),
+                "doctor" => "doctor.check".to_owned(),
                 _ => name,
             })
             .collect();

@@ -9,7 +9,7 @@ use homarus_vault::Vault;
 use crate::{
     commands::tools_list::{rows, word},
     config::{Config, keys::Keys},
-    env, exit, wiring,
+    doctor, env, exit, wiring,
 };
 
 /// Compares the part of a page between `<!-- NAME -->` and `<!-- /NAME -->`.
@@ -50,6 +50,15 @@ fn environment() {
         table += &format!("| `{}` | {} |\n", variable.name, cell(variable.help));
     }
     check("configuration.md", "environment", &table);
+}
+
+#[test]
+fn doctor_ids() {
+    let mut table = "| id | what is looked at |\n|---|---|\n".to_owned();
+    for (id, what) in doctor::CHECKS {
+        table += &format!("| `{id}` | {} |\n", cell(what));
+    }
+    check("doctor.md", "checks", &table);
 }
 
 #[test]

@@ -25,6 +25,14 @@ pub const VISUAL: Variable = Variable { name: "VISUAL", help: "Editor for `homar
 pub const EDITOR: Variable = Variable { name: "EDITOR", help: "Editor for `homarus config edit`" };
 pub const NO_COLOR: Variable = Variable { name: "NO_COLOR", help: "Set to anything: no colours" };
 
+pub const CLICOLOR_FORCE: Variable =
+    Variable { name: "CLICOLOR_FORCE", help: "Set to anything but 0: colours also where there is no terminal" };
+pub const TERM: Variable = Variable { name: "TERM", help: "The kind of terminal; `dumb`: no colours" };
+pub const ACCESSIBLE: Variable = Variable {
+    name: "ACCESSIBLE",
+    help: "Set to anything: words instead of signs, no moving bars, plain questions; for screen readers",
+};
+
 pub const ALL: &[&Variable] = &[
     &HOME,
     &MODELS_DIR,
@@ -37,6 +45,9 @@ pub const ALL: &[&Variable] = &[
     &VISUAL,
     &EDITOR,
     &NO_COLOR,
+    &CLICOLOR_FORCE,
+    &TERM,
+    &ACCESSIBLE,
 ];
 
 impl Variable {

@@ -13,6 +13,7 @@ mod conversation;
 mod dirs;
 #[cfg(test)]
 mod docs;
+mod doctor;
 mod editor;
 mod env;
 mod exit;

@@ -15,10 +15,19 @@ pub fn json(response: &impl Serialize) -> Result<(), CliError> {
     line(&text)
 }
 
+/// Prints a text that ends its lines itself.
+pub fn text(text: &str) -> Result<(), CliError> {
+    written(io::stdout().lock().write_all(text.as_bytes()))
+}
+
 /// Prints a line. `homarus ... | head` ends us quietly.
 pub fn line(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    written(writeln!(out, "{text}").and_then(|()| out.flush()))
+}
+
+fn written(result: io::Result<()>) -> Result<(), CliError> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(CliError::failed("the output cannot be written").cause(error))
         }
@@ -29,6 +38,12 @@ pub fn line(text: &str) -> Result<(), CliError> {
 /// A line on standard error. Unlike `eprintln!` it does not panic where nobody reads it any more.
 pub fn aside(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A question on standard error, whose answer is typed behind it.
+pub fn ask(question: &str) {
+    let mut err = io::stderr();
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
 }
 
 /// Says something in passing to a person, beside what a script reads.
@@ -61,6 +76,11 @@ pub fn count(value: u64) -> String {
     out
 }
 
+/// `1 error`, `2 errors`.
+pub fn counted(value: u64, what: &str) -> String {
+    format!("{} {what}{}", count(value), if value == 1 { "" } else { "s" })
+}
+
 /// A duration for people: `85 ms`, `4.2 s`, `3 min 20 s`.
 pub fn duration(ms: u64) -> String {
     match ms {
@@ -89,6 +109,7 @@ mod tests {
         assert_eq!(usd(2_000_000_000), "2");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
+        assert_eq!((counted(1, "error"), counted(0, "error")), ("1 error".to_owned(), "0 errors".to_owned()));
         assert_eq!(duration(4_250), "4.2 s");
         assert_eq!(time(0), "1970-01-01 00:00:00");
         assert_eq!(time(1_709_210_096_000), "2024-02-29 12:34:56");

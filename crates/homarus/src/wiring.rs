@@ -25,7 +25,7 @@ use homarus_contract::{
 use homarus_driver::{Control, Driver, Ended, Stop, ports::Observer};
 use homarus_guard::{Guard, Hosts, Readable};
 use homarus_models::{Registry, prices::Prices};
-use homarus_sandbox::L1;
+use homarus_sandbox::{L1, ProbeReport};
 use homarus_store::Store;
 use homarus_workflow::undo::WorkspaceUndo;
 
@@ -55,6 +55,8 @@ pub struct Runtime {
     /// All there are; what a run is offered of them is in its first event.
     pub tools: Vec<Arc<dyn Tool>>,
     pub shelf: Arc<Shelf>,
+    /// Whether embedded models could be run, had they weights.
+    pub has_worker: bool,
     /// Provider → address, for listings.
     pub addresses: BTreeMap<String, String>,
     guard: Arc<Guard>,
@@ -110,7 +112,8 @@ impl Runtime {
             approval_ms: config.approvals.expire_s.saturating_mul(1000),
             output_tokens_max: config.models.output_tokens_max,
         });
-        Ok(Self { store, models, driver, tools, shelf, addresses, guard, sandbox })
+        let has_worker = choose::worker(&config.models.local).is_some_and(|worker| worker.is_file());
+        Ok(Self { store, models, driver, tools, shelf, has_worker, addresses, guard, sandbox })
     }
 
     /// Tells the guard what a run may do, as its events say.
@@ -223,8 +226,9 @@ fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
     let word = ended.status.as_str();
     let word = if ended.status == RunStatus::Completed { style.green(word) } else { style.red(word) };
     let cost = ended.cost_usd.as_ref().map_or_else(|| "cost unknown".to_owned(), |usd| format!("${usd}"));
+    let b = style.between();
     put::say!(
-        "\n{word} · {} steps · {} calls · {} tokens in, {} cached, {} out · {cost} · {} · run {}",
+        "\n{word}{b}{} steps{b}{} calls{b}{} tokens in, {} cached, {} out{b}{cost}{b}{}{b}run {}",
         detail.steps,
         detail.calls,
         put::count(detail.input_tokens),
@@ -278,7 +282,11 @@ pub fn open() -> Result<Arc<Store>, CliError> {
 
 /// The journal, to read; `None` if there is none yet.
 pub fn open_read_only() -> Result<Option<Arc<Store>>, CliError> {
-    match Store::open_read_only(homarus_store::Options::new(Dirs::from_env()?.state)) {
+    open_read_only_in(&Dirs::from_env()?)
+}
+
+pub fn open_read_only_in(dirs: &Dirs) -> Result<Option<Arc<Store>>, CliError> {
+    match Store::open_read_only(homarus_store::Options::new(&dirs.state)) {
         Ok(store) => Ok(Some(store)),
         Err(homarus_store::StoreError::NoJournal(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -339,7 +347,7 @@ pub fn orientation(workspace: &Path, profile: &Profile) -> String {
 pub fn probe() -> Result<ProbeResponse, CliError> {
     let dirs = Dirs::from_env()?;
     let config = Config::load(&dirs)?;
-    let report = L1::probe(&sandbox_options(&dirs, &config, None)?);
+    let (_, report) = try_sandbox(&dirs, &config)?;
     Ok(ProbeResponse {
         backend: report.backend.to_owned(),
         ok: report.ok,
@@ -349,6 +357,20 @@ pub fn probe() -> Result<ProbeResponse, CliError> {
             .map(|check| ProbeCheck { id: check.id, ok: check.ok, detail: check.detail, fix: check.fix })
             .collect(),
     })
+}
+
+/// Tries the sandbox out and leaves nothing behind: where there is no state folder yet, none is made.
+pub fn try_sandbox(dirs: &Dirs, config: &Config) -> Result<(homarus_sandbox::Options, ProbeReport), CliError> {
+    let mut options = sandbox_options(dirs, config, None)?;
+    let passing;
+    if !dirs.state.exists() {
+        passing = tempfile::tempdir()
+            .map_err(|error| CliError::failed("there is no folder to try the sandbox in").cause(error))?;
+        options.state_dir = passing.path().to_path_buf();
+    }
+    let report = L1::probe(&options);
+    options.state_dir.clone_from(&dirs.state);
+    Ok((options, report))
 }
 
 fn sandbox_options(

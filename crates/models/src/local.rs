@@ -74,14 +74,6 @@ impl Local {
     }
 
     pub(crate) async fn attempt(self: Arc<Self>, request: ModelRequest, sink: Sink) -> Result<Ending, ModelError> {
-        if request.model.model != self.options.name {
-            return Err(ModelError {
-                class: ModelErrorClass::NotFound,
-                message: format!("the embedded model is {}, not {}", self.options.name, request.model.model),
-                raw: String::new(),
-                retry_after_ms: None,
-            });
-        }
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err(ModelError {
                 class: ModelErrorClass::Unavailable,

@@ -69,13 +69,14 @@ pub struct LocalOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     pub providers: Vec<ProviderOptions>,
-    pub local: Option<LocalOptions>,
+    /// Those whose weights are here, by name; each has a worker of its own.
+    pub locals: Vec<LocalOptions>,
 }
 
 /// All models this process can ask. Making one connects to nothing and starts nothing.
 pub struct Registry {
     providers: Vec<Provider>,
-    local: Option<Arc<Local>>,
+    locals: Vec<Arc<Local>>,
     prices: Prices,
 }
 
@@ -97,20 +98,25 @@ impl Registry {
             .providers
             .into_iter()
             .map(|options| Provider { options: Arc::new(options), outbound: outbound.clone() });
-        let local = options.local.map(|options| Arc::new(Local::new(options, launcher)));
-        Self { providers: providers.collect(), local, prices }
+        let locals = options.locals.into_iter().map(|options| Arc::new(Local::new(options, launcher.clone())));
+        Self { providers: providers.collect(), locals: locals.collect(), prices }
     }
 
     /// The ids of the providers, in the order they were given; `local` last.
     pub fn providers(&self) -> Vec<&str> {
-        let local = self.local.as_ref().map(|_| Local::PROVIDER);
+        let local = (!self.locals.is_empty()).then_some(Local::PROVIDER);
         self.providers.iter().map(|provider| provider.options.id.as_str()).chain(local).collect()
+    }
+
+    /// The embedded models that can be asked, the preferred one first.
+    pub fn local_names(&self) -> impl Iterator<Item = &str> {
+        self.locals.iter().map(|local| local.name())
     }
 
     /// The models a provider says it has, in its own order (Ollama's is the last used first).
     pub async fn list(&self, provider: &str) -> Result<Vec<String>, ModelError> {
-        if let (Local::PROVIDER, Some(local)) = (provider, &self.local) {
-            return Ok(vec![local.name().to_owned()]);
+        if provider == Local::PROVIDER && !self.locals.is_empty() {
+            return Ok(self.local_names().map(str::to_owned).collect());
         }
         let provider = self.provider(provider).ok_or_else(|| unknown_provider(provider))?;
         let kind = provider.options.kind;
@@ -134,7 +140,7 @@ impl Registry {
     /// Whether a server answers at the provider's address right now; waits at most 300 ms for each
     /// of connection and answer. No key is sent. The embedded model is always up.
     pub async fn is_up(&self, provider: &str) -> bool {
-        if provider == Local::PROVIDER && self.local.is_some() {
+        if provider == Local::PROVIDER && !self.locals.is_empty() {
             return true;
         }
         let Some(provider) = self.provider(provider) else { return false };
@@ -150,6 +156,10 @@ impl Registry {
         provider.outbound.send(request).await.is_ok_and(|response| response.status < 500)
     }
 
+    fn local(&self, model: &ModelRef) -> Option<&Arc<Local>> {
+        self.locals.iter().find(|local| model.provider == Local::PROVIDER && local.name() == model.model)
+    }
+
     fn provider(&self, id: &str) -> Option<&Provider> {
         self.providers.iter().find(|provider| provider.options.id == id)
     }
@@ -160,9 +170,11 @@ impl Models for Registry {
         if !matches!(permit.granted(), Granted::Model(model) if *model == request.model) {
             return attempt::failed(http::bad_request(format!("the permit is not for {}", request.model)));
         }
-        if let (Local::PROVIDER, Some(local)) = (request.model.provider.as_str(), &self.local) {
-            let local = local.clone();
-            return attempt::stream(move |sink| local.attempt(request, sink));
+        if request.model.provider == Local::PROVIDER && !self.locals.is_empty() {
+            return match self.local(&request.model).cloned() {
+                Some(local) => attempt::stream(move |sink| local.attempt(request, sink)),
+                None => attempt::failed(no_such_local(&request.model.model)),
+            };
         }
         let Some(provider) = self.provider(&request.model.provider).cloned() else {
             return attempt::failed(unknown_provider(&request.model.provider));
@@ -178,7 +190,7 @@ impl Models for Registry {
     }
 
     fn info(&self, model: &ModelRef) -> ModelInfo {
-        if let (Local::PROVIDER, Some(local)) = (model.provider.as_str(), &self.local) {
+        if let Some(local) = self.local(model) {
             return local.info();
         }
         let known = self.prices.find(model);
@@ -224,6 +236,15 @@ impl Provider {
             connect_ms: options.connect_ms,
             idle_ms: options.idle_ms,
         }
+    }
+}
+
+fn no_such_local(name: &str) -> ModelError {
+    ModelError {
+        class: ModelErrorClass::NotFound,
+        message: format!("the embedded model {name} is not here: `homarus models pull {name}` fetches it"),
+        raw: String::new(),
+        retry_after_ms: None,
     }
 }
 

@@ -8,6 +8,7 @@
 mod chain;
 mod drivers;
 mod error;
+mod health;
 mod journal;
 mod key;
 mod layout;
@@ -37,6 +38,7 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::watch;
 
 pub use error::StoreError;
+pub use health::Health;
 pub use verify::{Finding, VerifyReport};
 
 use crate::{
@@ -48,6 +50,11 @@ use crate::{
 
 /// Milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The database file of a journal in this state folder, and its bound in bytes, for whoever looks at the disk.
+pub fn database_file(dir: &Path) -> (PathBuf, u64) {
+    (layout::database(dir), JOURNAL_BYTES_MAX)
+}
 
 const JOURNAL_BYTES_MAX: u64 = 64 << 30;
 
@@ -148,6 +155,15 @@ impl Store {
     /// Checks one run, or everything, without trusting any of it. Needs no lock and no network.
     pub fn verify(&self, run: Option<&RunId>) -> Result<VerifyReport, JournalError> {
         self.readers.with(|connection| verify::verify(connection, &self.public_key, run))
+    }
+
+    /// How the database is. `quick` leaves out the look at every page.
+    pub fn health(&self, quick: bool) -> Result<Health, JournalError> {
+        self.readers.with(|connection| {
+            let format =
+                schema::format(connection, &self.dir).map_err(|error| JournalError::Unreadable(error.to_string()))?;
+            health::look(connection, format, quick)
+        })
     }
 
     /// Makes all projections anew from the events; answers how many runs there are.

@@ -189,6 +189,11 @@ fn format_of(connection: &Connection, dir: &Path) -> Result<Option<u32>, StoreEr
     if tables > 0 { Err(StoreError::NotAJournal(layout::database(dir))) } else { Ok(None) }
 }
 
+/// The format of a journal that has one.
+pub(crate) fn format(connection: &Connection, dir: &Path) -> Result<u32, StoreError> {
+    format_of(connection, dir)?.ok_or_else(|| StoreError::NoJournal(dir.to_path_buf()))
+}
+
 fn newest(runner: &Runner) -> u32 {
     let newest = runner.get_migrations().iter().map(Migration::version).max().unwrap_or(0);
     u32::try_from(newest).unwrap_or(u32::MAX)

@@ -50,6 +50,39 @@ pub enum VaultError {
     BadOrigin { name: SecretRef, origin: String },
 }
 
+/// What can be said of a variable that should hold a secret, without saying what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// Not set, or empty.
+    Missing,
+    Fine,
+    /// Blanks or line breaks stand around it. They are left out when it is used.
+    Padded,
+    Unusable(&'static str),
+}
+
+/// Looks at a variable of the environment.
+#[allow(clippy::disallowed_methods)] // The bytes must not pass through any other room.
+pub fn look(variable: &str) -> Looked {
+    match std::env::var(variable) {
+        Ok(value) => look_at(value),
+        Err(std::env::VarError::NotPresent) => Looked::Missing,
+        Err(std::env::VarError::NotUnicode(_)) => Looked::Unusable("it is not text"),
+    }
+}
+
+fn look_at(mut value: String) -> Looked {
+    let text = value.trim();
+    let looked = match problem_of(text) {
+        _ if text.is_empty() => Looked::Missing,
+        Some(reason) => Looked::Unusable(reason),
+        None if text.len() < value.len() => Looked::Padded,
+        None => Looked::Fine,
+    };
+    value.zeroize();
+    looked
+}
+
 /// Holds the secrets and the HTTP client. Cheap to make: the client is built at the first request.
 pub struct Vault {
     secrets: HashMap<SecretRef, Arc<Held>>,
@@ -119,13 +152,7 @@ fn read(entry: &SecretEntry, lookup: &impl Fn(&str) -> Option<String>) -> Result
     for variable in &entry.env {
         let Some(mut value) = lookup(variable) else { continue };
         let text = value.trim();
-        let problem = if text.len() > SECRET_BYTES_MAX {
-            Some("it is longer than 16 KiB")
-        } else if !text.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
-            Some("it holds a space, a line break or another character that no header may carry")
-        } else {
-            None
-        };
+        let problem = problem_of(text);
         let secret = (!text.is_empty()).then(|| SecretString::from(text.to_owned()));
         value.zeroize();
         match (problem, secret) {
@@ -139,8 +166,33 @@ fn read(entry: &SecretEntry, lookup: &impl Fn(&str) -> Option<String>) -> Result
     Ok(None)
 }
 
+fn problem_of(text: &str) -> Option<&'static str> {
+    if text.len() > SECRET_BYTES_MAX {
+        Some("it is longer than 16 KiB")
+    } else if !text.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        Some("it holds a space, a line break or another character that no header may carry")
+    } else {
+        None
+    }
+}
+
 /// An address without what may be a password or a key.
 fn showable(origin: &str) -> String {
     let origin = origin.split(['?', '#']).next().unwrap_or_default();
     origin.rsplit_once('@').map_or(origin.to_owned(), |(_, host)| format!("...@{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_tells_blanks_from_what_cannot_be_used() {
+        assert_eq!(look_at("sk-1".to_owned()), Looked::Fine);
+        assert_eq!(look_at(" sk-1\n".to_owned()), Looked::Padded);
+        assert_eq!(look_at(" \n".to_owned()), Looked::Missing);
+        assert!(matches!(look_at("sk 1".to_owned()), Looked::Unusable(_)));
+        assert!(matches!(look_at("k".repeat(SECRET_BYTES_MAX + 1)), Looked::Unusable(_)));
+        assert_eq!(look("HOMARUS_NO_SUCH_VARIABLE"), Looked::Missing);
+    }
 }

@@ -44,7 +44,7 @@ fn confirmed(question: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Err(CliError::usage("nobody is here to confirm it").help("give --yes"));
     }
-    put::aside(format_args!("{question} [y/N]"));
+    put::ask(&format!("{question} [y/N] "));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(CliError::failed)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))

@@ -30,7 +30,7 @@ impl Args {
         let providers = wiring::block_on(async {
             let approver = TerminalApprover::new(Asking::Nobody);
             let runtime = Runtime::build(&dirs, &config, |store| wiring::observer(false, store), approver)?;
-            Ok::<_, CliError>(choose::providers(&config, &runtime).await)
+            Ok::<_, CliError>(choose::providers(&runtime).await)
         })??;
         let embedded = weights::catalogue()?
             .into_iter()
@@ -57,14 +57,14 @@ impl Args {
 fn print(response: &ListResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     for row in &response.providers {
-        let mark = if row.ready { style.green("✓") } else { style.dim("·") };
+        let mark = if row.ready { style.good() } else { style.idle() };
         let note = row.note.as_ref().map_or_else(String::new, |note| format!("  {}", style.dim(note)));
         put::line(&format!("{mark} {:10} {}{note}", row.provider, row.address))?;
         for model in row.models.iter().take(MODELS_SHOWN_MAX) {
             put::line(&format!("    {}/{model}", row.provider))?;
         }
         if row.models.len() > MODELS_SHOWN_MAX {
-            put::line(&format!("    … {} more (--json lists all)", row.models.len() - MODELS_SHOWN_MAX))?;
+            put::line(&format!("    ... {} more (--json lists all)", row.models.len() - MODELS_SHOWN_MAX))?;
         }
     }
     put::line("embedded models")?;

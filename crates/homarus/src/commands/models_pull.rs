@@ -21,7 +21,7 @@ impl Args {
             None => Config::load(&dirs)?.models.local.name,
         };
         let entry = weights::find(&name)?;
-        let pulled = weights::pull(&entry, &dirs.models)?;
+        let pulled = weights::pull(&entry, &dirs.models, self.json)?;
         let response = PullResponse {
             name: entry.name.clone(),
             path: pulled.path.display().to_string(),

@@ -57,7 +57,8 @@ impl Args {
             put::json(&response)?;
         } else {
             put::line(&format!(
-                "✓ {} answered {:?}: first word after {}, all after {}",
+                "{} {} answered {:?}: first word after {}, all after {}",
+                crate::show::style::Style::for_stdout().good(),
                 response.model,
                 response.answer,
                 put::duration(response.first_ms),

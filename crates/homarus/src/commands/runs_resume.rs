@@ -9,7 +9,9 @@ use homarus_contract::{
 
 use super::{find_run, run::Answering};
 use crate::{
+    choose,
     config::Config,
+    conversation,
     dirs::Dirs,
     exit::CliError,
     wiring::{self, Runtime},
@@ -38,6 +40,7 @@ impl Args {
             let observer = |store: &_| wiring::observer(self.json, store);
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             let run = find_run(runtime.store.as_ref(), &self.run)?;
+            choose::check_any(&conversation::current(runtime.store.as_ref(), &run)?.models, &runtime)?;
             let fence = claim(runtime.store.as_ref(), &run).await?;
             runtime.drive(run, fence, self.json).await
         })?

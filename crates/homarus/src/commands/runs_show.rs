@@ -208,7 +208,7 @@ fn print(detail: &RunDetail) -> Result<(), CliError> {
         if let Some(diff) = &question.diff {
             put::line(&style.diff(&neutralise(diff)))?;
         }
-        put::line(&format!("  homarus runs approve {0} · homarus runs approve {0} --deny", row.run))?;
+        put::line(&format!("  homarus runs approve {0}, or homarus runs approve {0} --deny", row.run))?;
     }
     if let Some(call) = &detail.unknown {
         put::line(&style.yellow(&format!("\n? nobody knows whether call {call} happened")))?;

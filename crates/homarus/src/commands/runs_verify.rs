@@ -48,7 +48,9 @@ fn print(response: &VerifyResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     for finding in &response.findings {
         let at = finding.seq.map_or_else(String::new, |seq| format!(" event {seq}"));
-        put::line(&style.red(&one_line(&format!("✗ {}{at}: {}", finding.stream, finding.what), 500)))?;
+        put::line(
+            &style.red(&one_line(&format!("{} {}{at}: {}", style.sign("✗"), finding.stream, finding.what), 500)),
+        )?;
     }
     let counted = format!(
         "{} streams, {} events, {} blobs",
@@ -57,7 +59,7 @@ fn print(response: &VerifyResponse) -> Result<(), CliError> {
         put::count(response.blobs)
     );
     if response.ok {
-        put::line(&style.green(&format!("✓ whole: {counted}")))
+        put::line(&style.green(&format!("{} whole: {counted}", style.sign("✓"))))
     } else {
         put::line(&format!("{} findings in {counted}", response.findings.len()))
     }

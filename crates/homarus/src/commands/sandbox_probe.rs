@@ -26,7 +26,7 @@ impl Args {
 fn print(response: &ProbeResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     for check in &response.checks {
-        let mark = if check.ok { style.green("✓") } else { style.red("✗") };
+        let mark = if check.ok { style.good() } else { style.bad() };
         put::line(&format!("{mark} {:14} {}", check.id, check.detail))?;
         if let Some(fix) = check.fix.as_ref().filter(|_| !check.ok) {
             put::line(&format!("  {:14} fix: {fix}", ""))?;

@@ -187,7 +187,11 @@ fn idle(journal: &dyn Journal, run: &RunId) -> Result<(), CliError> {
 fn print(response: &UndoResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     for note in &response.refused {
-        put::line(&style.red(&format!("✗ {}", one_line(&format!("{}: {}", note.path, note.note), 400))))?;
+        put::line(&style.red(&format!(
+            "{} {}",
+            style.sign("✗"),
+            one_line(&format!("{}: {}", note.path, note.note), 400)
+        )))?;
     }
     put::line(&response.summary)?;
     if let Some(run) = response.undo_run.as_ref().filter(|_| !response.undone.is_empty()) {

@@ -47,6 +47,7 @@ pub fn set(text: &str, key: &Key, value: Value) -> Result<String, String> {
             *old = value;
             *old.decor_mut() = decor;
         }
+        Some(Item::ArrayOfTables(_)) => return Err(in_sections(key)),
         _ => {
             table.insert(name, Item::Value(value));
         }
@@ -78,10 +79,18 @@ pub fn unset(text: &str, key: &Key, keys: &Keys) -> Result<String, String> {
                 };
                 table = inner;
             }
+            if table.get(name).is_some_and(Item::is_array_of_tables) {
+                return Err(in_sections(key));
+            }
             table.remove(name);
             Ok(document.to_string())
         }
     }
+}
+
+/// Their comments could not all be kept.
+fn in_sections(key: &Key) -> String {
+    format!("`{0}` is written in sections [[{0}]]: change them with `homarus config edit`", key.path)
 }
 
 #[cfg(test)]
@@ -138,5 +147,19 @@ mod tests {
         check_unset("budget = { steps = 7, usd = 1.0 }\n", "budget.steps", "budget = { usd = 1.0 }\n");
         check_unset("budget.steps = 7", "budget.steps", "");
         check_unset("[budget]\nusd = 1.0\n", "budget.steps", "[budget]\nusd = 1.0\n");
+    }
+    #[test]
+    fn sections_are_left_to_an_editor() {
+        let (key, keys) = key("models.route");
+        let text = "[[models.route]]\n# quick\nmodels = [\"local/x\"]\n";
+        let value = key.kind.parse(&["[]".to_owned()]).unwrap();
+        assert!(set(text, &key, value).unwrap_err().contains("config edit"));
+        assert!(unset(text, &key, &keys).unwrap_err().contains("config edit"));
+        check_set(
+            "",
+            "models.route",
+            "[{ models = [\"local/x\"] }]",
+            "[models]\nroute = [{ models = [\"local/x\"] }]\n",
+        );
     }
 }

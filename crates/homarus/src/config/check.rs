@@ -81,7 +81,8 @@ impl Walk<'_> {
                 // `[[models.route]]` is another way to write a list of tables.
                 (Some(key), Item::ArrayOfTables(list)) if key.kind == Kind::Routes => {
                     if let Ok(value) = Item::ArrayOfTables(list.clone()).into_value() {
-                        self.value(&key, &value, at, inline);
+                        // It has no one place that could be taken away.
+                        self.value(&key, &value, at, true);
                     }
                 }
                 (Some(key), _) => {

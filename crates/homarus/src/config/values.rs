@@ -1,7 +1,7 @@
 //! Values of the file as values of the wire, and as people write them.
 
 use homarus_api::config::ConfigValue;
-use toml_edit::Value;
+use toml_edit::{InlineTable, Value};
 
 pub fn to_wire(value: &Value) -> ConfigValue {
     match value {
@@ -10,8 +10,11 @@ pub fn to_wire(value: &Value) -> ConfigValue {
         Value::Float(number) => ConfigValue::Amount(*number.value()),
         Value::String(text) => ConfigValue::Text(text.value().clone()),
         Value::Array(list) => ConfigValue::List(list.iter().map(to_wire).collect()),
-        // No key takes these.
-        Value::Datetime(_) | Value::InlineTable(_) => ConfigValue::Text(value.to_string().trim().to_owned()),
+        Value::InlineTable(table) => {
+            ConfigValue::Table(table.iter().map(|(name, value)| (name.to_owned(), to_wire(value))).collect())
+        }
+        // No key takes a date.
+        Value::Datetime(_) => ConfigValue::Text(value.to_string().trim().to_owned()),
     }
 }
 
@@ -23,6 +26,7 @@ pub fn plain(value: &ConfigValue) -> String {
         ConfigValue::Amount(number) => number.to_string(),
         ConfigValue::Text(text) => text.clone(),
         ConfigValue::List(list) => list.iter().map(plain).collect::<Vec<_>>().join("\n"),
+        table @ ConfigValue::Table(_) => in_toml(table),
     }
 }
 
@@ -38,5 +42,8 @@ fn from_wire(value: &ConfigValue) -> Value {
         ConfigValue::Amount(number) => Value::from(*number),
         ConfigValue::Text(text) => Value::from(text.as_str()),
         ConfigValue::List(list) => Value::from_iter(list.iter().map(from_wire)),
+        ConfigValue::Table(table) => {
+            Value::from(table.iter().map(|(name, value)| (name, from_wire(value))).collect::<InlineTable>())
+        }
     }
 }

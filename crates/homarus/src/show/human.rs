@@ -77,7 +77,11 @@ impl Observer for Human {
             Live::CallStarted { .. } | Live::CallDelta { .. } => {}
             Live::Output { chunk, .. } => screen.output(chunk, style),
             Live::Pause { model, ms } => {
-                screen.note(&style.yellow(&format!("… {model}: trying again in {}", put::duration(*ms))));
+                screen.note(&style.yellow(&format!(
+                    "{} {model}: trying again in {}",
+                    style.sign("…"),
+                    put::duration(*ms)
+                )));
             }
         });
     }
@@ -88,13 +92,19 @@ impl Screen {
         match event {
             Event::BlockDone { block: Block::ToolCall(call), .. } => {
                 let arguments = plain_arguments(&call.arguments);
-                self.note(&format!("{} {}", style.bold(&format!("▸ {}", one_line(&call.name, 64))), arguments));
+                self.note(&format!(
+                    "{} {}",
+                    style.bold(&format!("{} {}", style.sign("▸"), one_line(&call.name, 64))),
+                    arguments
+                ));
                 self.output_lines = 0;
             }
             Event::ActResult(result) => self.result(result, style),
-            Event::Denied { reason, .. } => self.note(&style.red(&format!("  ✗ denied: {}", one_line(reason, 300)))),
+            Event::Denied { reason, .. } => {
+                self.note(&style.red(&format!("  {} denied: {}", style.sign("✗"), one_line(reason, 300))))
+            }
             Event::Discarded { reason, .. } => {
-                self.note(&style.red(&format!("  ✗ thrown away: {}", one_line(reason, 300))));
+                self.note(&style.red(&format!("  {} thrown away: {}", style.sign("✗"), one_line(reason, 300))));
             }
             Event::Merged { report, .. } => {
                 for conflict in &report.conflicts {
@@ -108,17 +118,20 @@ impl Screen {
                     let paths: Vec<String> = report.merged.iter().take(8).map(|path| one_line(path, 80)).collect();
                     let more = report.merged.len().saturating_sub(8);
                     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                    self.note(&style.green(&format!("  ✓ applied {}{more}", paths.join(", "))));
+                    self.note(&style.green(&format!("  {} applied {}{more}", style.sign("✓"), paths.join(", "))));
                 }
             }
             Event::ApprovalDecided { approval, .. } => {
-                let (mark, word) = if approval.granted { ("✓", "approved") } else { ("✗", "refused") };
+                let (sign, word) = if approval.granted { ("✓", "approved") } else { ("✗", "refused") };
+                let mark = style.sign(sign);
                 self.note(&style.yellow(&format!("  {mark} {word} by {}", one_line(&approval.who, 80))));
             }
             Event::ModelFailed { model, message, .. } => {
                 self.note(&style.yellow(&format!("! {model}: {}", one_line(message, 400))));
             }
-            Event::Nudged { text, .. } => self.note(&style.dim(&format!("» {}", one_line(text, 200)))),
+            Event::Nudged { text, .. } => {
+                self.note(&style.dim(&format!("{} {}", style.sign("»"), one_line(text, 200))))
+            }
             Event::BoundHit { bound, limit } => {
                 self.note(&style.yellow(&format!("! the limit on {bound} ({limit}) was reached")));
             }
@@ -142,7 +155,7 @@ impl Screen {
             Some(Exit::OutputLimit { bytes }) => format!("ended: more than {} bytes of output", put::count(bytes)),
             Some(Exit::Cancelled) => "cancelled".to_owned(),
         };
-        let line = format!("  {exit} · {}", put::duration(result.wall_ms));
+        let line = format!("  {exit}{}{}", style.between(), put::duration(result.wall_ms));
         self.note(&if result.is_error { style.red(&line) } else { style.dim(&line) });
     }
 
@@ -166,13 +179,18 @@ impl Screen {
             if !self.in_output {
                 self.output_lines += 1;
                 if self.output_lines == OUTPUT_LINES_MAX + 1 {
-                    let _ = writeln!(err, "{}", style.dim("  │ … (the rest is in `homarus runs log`)"));
+                    let _ = writeln!(
+                        err,
+                        "{}",
+                        style.dim(&format!("  {} ... (the rest is in `homarus runs log`)", style.sign("│")))
+                    );
                 }
             }
             if self.output_lines > OUTPUT_LINES_MAX {
                 return;
             }
-            let lead = if self.in_output { "" } else { "  │ " };
+            let bar = style.sign("│");
+            let lead = if self.in_output { String::new() } else { format!("  {bar} ") };
             let shown = neutralise(piece.trim_end_matches('\n'));
             let end = if piece.ends_with('\n') { "\n" } else { "" };
             let _ = write!(err, "{}{end}", style.dim(&format!("{lead}{shown}")));

@@ -396,3 +396,102 @@ fn without_a_home_folder_the_error_says_what_to_set() {
     assert_eq!(done.code, 2, "{done:?}");
     assert!(done.stderr.contains("help: set HOMARUS_HOME"), "{done:?}");
 }
+
+#[test]
+fn completion_scripts_are_shell() {
+    let program = Program::with_turns(Vec::new());
+    let script = program.output(&["completions", "bash"]).stdout;
+    let path = program.home.parent().unwrap().join("completions.bash");
+    std::fs::write(&path, &script).unwrap();
+    let check = std::process::Command::new("bash").arg("-n").arg(&path).output().unwrap();
+    assert!(check.status.success(), "{check:?}");
+    // As bash calls it: the words so far, and the one that is typed.
+    let ask = format!(
+        "source {}; COMP_WORDS=(homarus runs res); COMP_CWORD=2; _homarus homarus res runs; echo \"${{COMPREPLY[*]}}\"",
+        path.display()
+    );
+    let asked = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "resume resolve", "{asked:?}");
+    assert_eq!(program.output(&["completions", "tcsh"]).code, 2);
+}
+
+#[test]
+fn manual_pages_can_be_read() {
+    let program = Program::with_turns(Vec::new());
+    let folder = program.home.parent().unwrap().join("man/man1");
+    let done = program.output(&["man", folder.to_str().unwrap(), "--json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let pages: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert!(pages["pages"].as_array().unwrap().len() > 20, "{pages}");
+    for page in pages["pages"].as_array().unwrap() {
+        let path = page["path"].as_str().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{path}");
+        // Where there is a formatter it has nothing to complain of.
+        if let Ok(checked) = std::process::Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z", path]).output() {
+            assert!(checked.status.success() && checked.stderr.is_empty(), "{path}: {checked:?}");
+        }
+    }
+    assert!(program.output(&["man"]).stdout.contains(".TH homarus 1"));
+    let done = program.output(&["man", "/proc/nowhere"]);
+    assert!(done.code == 1 && done.stderr.contains("cause:"), "{done:?}");
+}
+
+/// What a screen reader would spell out, a colour, or a moved cursor.
+fn has_signs(text: &str) -> bool {
+    text.chars().any(|c| !c.is_ascii() || (c.is_ascii_control() && c != '\n' && c != '\t'))
+}
+
+#[test]
+fn with_accessible_there_are_words_instead_of_signs() {
+    let turns = || {
+        vec![
+            shell("echo visible; false"),
+            shell("./restart.sh"),
+            write("a.txt", "x\n"),
+            Turn::text("Done."),
+            Turn::text("It is meant to fail."),
+        ]
+    };
+    let said = |accessible: bool| {
+        let program = Program::with_turns(turns());
+        let mut said = String::new();
+        let commands: [&[&str]; 5] = [
+            &["run", "do it", "--approvals", "auto"],
+            &["runs", "verify"],
+            &["models", "list"],
+            &["sandbox", "probe"],
+            &["doctor"],
+        ];
+        for args in commands {
+            let mut command = program.command(args);
+            if accessible {
+                command.env("ACCESSIBLE", "1");
+            }
+            let done = crate::program::Done::of(command.output().unwrap());
+            assert!(done.stdout.len() + done.stderr.len() > 0, "{args:?}");
+            said += &(done.stdout + &done.stderr);
+        }
+        said
+    };
+    let plain = said(true);
+    assert!(!has_signs(&plain), "{plain}");
+    for word in ["call: shell.execute", "ok: applied a.txt", "ok: whole", "visible"] {
+        assert!(plain.contains(word), "{word:?} is not in {plain}");
+    }
+    assert!(has_signs(&said(false)), "the test would see signs");
+}
+
+#[test]
+fn colours_follow_the_usual_variables() {
+    let program = Program::with_turns(Vec::new());
+    let colours = |variables: &[(&str, &str)]| {
+        let mut command = program.command(&["runs", "show", "nope"]);
+        command.envs(variables.iter().copied());
+        String::from_utf8_lossy(&command.output().unwrap().stderr).contains('\x1b')
+    };
+    assert!(!colours(&[]), "standard error is no terminal");
+    assert!(colours(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!colours(&[("CLICOLOR_FORCE", "0")]));
+    assert!(!colours(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+}

@@ -63,9 +63,7 @@ impl Program {
     }
 
     pub fn spawn(&self, args: &[&str]) -> Running {
-        let mut child = self.command(args).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Running { child, lines }
+        Running::of(self.command(args).spawn().unwrap())
     }
 
     pub fn wait_for_model_calls(&self, count: usize) {
@@ -138,6 +136,11 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn of(mut child: Child) -> Self {
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
     /// Reads lines of `--json` until one of this kind; the line.
     pub fn wait_for(&mut self, kind: &str) -> Value {
         loop {

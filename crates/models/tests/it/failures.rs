@@ -194,7 +194,7 @@ async fn a_key_that_is_not_set_or_not_for_this_host() {
     provider.base_url = server.base_url();
     provider.secret = Some(SecretRef("MISSING".to_owned()));
     let vault = Vault::from_lookup(vec![], |_| None).unwrap();
-    let options = Options { providers: vec![provider], local: None };
+    let options = Options { providers: vec![provider], locals: Vec::new() };
     let none = Registry::new(options, Arc::new(vault), Arc::new(NoWorkers), Prices::default());
     let said = ask(&none, request("openai/x")).await;
     assert_eq!(said.error().class, Auth);

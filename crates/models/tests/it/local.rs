@@ -130,7 +130,7 @@ fn registry(launcher: Arc<dyn WorkerLauncher>, change: impl FnOnce(&mut LocalOpt
     };
     change(&mut local);
     let vault = Vault::from_lookup(vec![], |_| None).unwrap();
-    Registry::new(Options { providers: vec![], local: Some(local) }, Arc::new(vault), launcher, Prices::default())
+    Registry::new(Options { providers: vec![], locals: vec![local] }, Arc::new(vault), launcher, Prices::default())
 }
 
 fn answers(mut worker: FakeWorker) {

@@ -41,7 +41,7 @@ pub fn registry_with(kind: ProviderKind, base_url: &str, change: impl FnOnce(&mu
     provider.connect_ms = 5_000;
     provider.idle_ms = 20_000;
     change(&mut provider);
-    let options = Options { providers: vec![provider], local: None };
+    let options = Options { providers: vec![provider], locals: Vec::new() };
     Registry::new(options, Arc::new(vault), Arc::new(NoWorkers), Prices::built_in().unwrap())
 }
 

@@ -4,6 +4,7 @@ mod append;
 mod budget;
 mod fixture;
 mod full;
+mod health;
 mod mail;
 mod opening;
 mod owner;

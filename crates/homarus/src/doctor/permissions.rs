@@ -1,0 +1,159 @@
+//! Whether state and configuration belong to the user, and to nobody else.
+
+use std::{
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use homarus_api::doctor::Finding;
+
+use super::{Because, Patient, error, ok, warning};
+
+const LOOKED_AT_MAX: usize = 1_000;
+const LISTED_MAX: usize = 5;
+
+pub fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let uid = rustix::process::geteuid().as_raw();
+    let file = patient.dirs.config_file();
+    let mut config = vec![patient.dirs.config.clone()];
+    config.extend(file.exists().then_some(file));
+    vec![
+        judge("permissions.state", &state(&patient.dirs.state), uid, Secrecy::Private),
+        judge("permissions.config", &config, uid, Secrecy::Unwritable),
+        judge("permissions.models", std::slice::from_ref(&patient.dirs.models), uid, Secrecy::Unwritable),
+    ]
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Secrecy {
+    /// Others may not even read it: keys, prompts and outputs are in it.
+    Private,
+    /// Others may not write it: it says what is allowed, or is run.
+    Unwritable,
+}
+
+/// The folder, what stands in it, and its keys and locks. Layers are as the calls made them.
+fn state(folder: &Path) -> Vec<PathBuf> {
+    let inside = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(LOOKED_AT_MAX);
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut paths = vec![folder.to_path_buf()];
+    paths.extend(inside(folder));
+    paths.extend(inside(&folder.join("keys")));
+    paths.extend(inside(&folder.join("drivers")));
+    paths
+}
+
+fn judge(id: &str, paths: &[PathBuf], uid: u32, secrecy: Secrecy) -> Finding {
+    let Some(folder) = paths.first().filter(|folder| folder.exists()) else {
+        return ok(id, "there is nothing yet");
+    };
+    let there: Vec<(&PathBuf, Metadata)> =
+        paths.iter().filter_map(|path| Some((path, fs::symlink_metadata(path).ok()?))).collect();
+    let list = |wrong: Vec<&PathBuf>| {
+        let listed: Vec<String> = wrong.iter().take(LISTED_MAX).map(|path| path.display().to_string()).collect();
+        let more = wrong.len().saturating_sub(LISTED_MAX);
+        listed.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+    };
+    let which = |wrong: &dyn Fn(&Metadata) -> bool| -> Vec<&PathBuf> {
+        // The mode of a link says nothing.
+        there.iter().filter(|(_, meta)| !meta.is_symlink() && wrong(meta)).map(|(path, _)| *path).collect()
+    };
+    let shown = folder.display();
+    let foreign = which(&|meta| meta.uid() != uid);
+    if !foreign.is_empty() {
+        return error(id, "something in it belongs to another user")
+            .because(list(foreign))
+            .fix(format!("`sudo chown -R $(id -u):$(id -g) {shown}`; was Homarus started with sudo once?"));
+    }
+    // What is in a folder that nobody else may enter is out of reach, whatever its own mode.
+    let closed = there.first().is_some_and(|(_, meta)| meta.mode() & 0o077 == 0);
+    let writable = which(&|meta| meta.mode() & 0o022 != 0);
+    if !writable.is_empty() && !closed {
+        let fix = format!("`chmod go-w {}`", list(writable.clone()).replace(", ", " "));
+        return error(id, "others may write it").because(list(writable)).fix(fix);
+    }
+    if secrecy == Secrecy::Private && !closed {
+        return warning(id, "others may look into it").because(&shown).fix(format!("`chmod go= {shown}`"));
+    }
+    let exposed = which(&|meta| meta.is_file() && meta.mode() & 0o077 != 0);
+    let keys: Vec<&PathBuf> =
+        exposed.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "key")).collect();
+    if secrecy == Secrecy::Private && !keys.is_empty() {
+        return error(id, "the signing key can be read by others, so the journal is not opened")
+            .because(list(keys))
+            .fix(format!("`chmod 600 {shown}/keys/journal.key`"));
+    }
+    ok(id, &format!("{shown} is yours alone"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
+    use homarus_api::doctor::Severity;
+
+    use super::super::{severity, with_patient};
+    use super::*;
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_others_may_read_or_write_is_told() {
+        with_patient("", |patient| {
+            let look = || severity(&check(patient), "permissions.state").unwrap();
+            assert_eq!(look(), Severity::Ok, "nothing there");
+            let state = &patient.dirs.state;
+            fs::create_dir_all(state.join("keys")).unwrap();
+            fs::write(state.join("keys/journal.key"), "k").unwrap();
+            let modes = |folder, keys, key| {
+                chmod(state, folder);
+                chmod(&state.join("keys"), keys);
+                chmod(&state.join("keys/journal.key"), key);
+            };
+            modes(0o700, 0o700, 0o600);
+            assert_eq!(look(), Severity::Ok);
+            modes(0o755, 0o700, 0o600);
+            assert_eq!(look(), Severity::Warning, "the folder can be listed");
+            modes(0o755, 0o777, 0o600);
+            assert_eq!(look(), Severity::Error, "a folder others may write");
+            modes(0o700, 0o777, 0o600);
+            assert_eq!(look(), Severity::Ok, "nobody else gets to it");
+            modes(0o700, 0o700, 0o644);
+            assert_eq!(look(), Severity::Error, "the key is exposed");
+        });
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_told() {
+        with_patient("", |patient| {
+            fs::create_dir_all(&patient.dirs.state).unwrap();
+            let me = fs::metadata(&patient.dirs.state).unwrap().uid();
+            let found = judge("permissions.state", &state(&patient.dirs.state), me + 1, Secrecy::Private);
+            assert_eq!(found.severity, Severity::Error);
+            assert!(found.fix.unwrap().contains("chown"));
+        });
+    }
+
+    #[test]
+    fn a_configuration_others_may_write_is_told() {
+        with_patient("", |patient| {
+            let folder = &patient.dirs.config;
+            fs::create_dir_all(folder).unwrap();
+            let file = folder.join("homarus.toml");
+            fs::write(&file, "").unwrap();
+            let paths = [folder.clone(), file.clone()];
+            let me = fs::metadata(folder).unwrap().uid();
+            let look = || judge("permissions.config", &paths, me, Secrecy::Unwritable).severity;
+            chmod(folder, 0o755);
+            chmod(&file, 0o644);
+            assert_eq!(look(), Severity::Ok, "it may be read");
+            chmod(&file, 0o666);
+            assert_eq!(look(), Severity::Error);
+        });
+    }
+}
