@@ -195,6 +195,7 @@ impl State {
         match event {
             Event::Accepted(accepted) => self.accept(accepted),
             Event::TakenOver { .. } | Event::Checkpoint { .. } => self.waiting = None,
+            Event::Forked { .. } => self.wall_ms = 0,
             Event::Said { inbound } => self.said(&inbound.text),
             Event::Reconfigured(change) => {
                 if let Some(accepted) = &mut self.accepted {

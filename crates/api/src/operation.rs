@@ -36,6 +36,7 @@ operations![
     runs::Show,
     runs::Undo,
     runs::Diff,
+    runs::Fork,
     runs::Log,
     runs::Verify,
     runs::Resume,

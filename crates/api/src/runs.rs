@@ -33,6 +33,10 @@ operation!(
     Diff, "runs.diff", "GET" "/v1/runs/{run}/diff", needs "runs:read", DiffRequest => DiffResponse
 );
 operation!(
+    /// Goes on otherwise from a step of a run, as a run of its own whose every effect is asked about.
+    Fork, "runs.fork", "POST" "/v1/runs/{run}/fork", needs "runs:start", ForkRequest => Ended
+);
+operation!(
     /// Reads a run's events.
     Log, "runs.log", "GET" "/v1/runs/{run}/events", needs "runs:read", LogRequest => LogResponse
 );
@@ -287,6 +291,19 @@ impl From<&(String, String)> for PathNote {
     fn from((path, note): &(String, String)) -> Self {
         Self { path: path.clone(), note: note.clone() }
     }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForkRequest {
+    pub run: RunId,
+    /// The last step that is taken over.
+    pub step: u32,
+    /// A further message.
+    pub prompt: Option<String>,
+    /// `None`: those of the run.
+    pub model: Option<ModelRef>,
+    /// `None`: that of the run, as it is now.
+    pub workspace: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -39,6 +39,13 @@ pub enum Event {
     TakenOver {
         driver: DriverId,
     },
+    /// What stands before this was copied from the run `run`, up to the end of its step `step`: `events` events. The
+    /// run begins here, and its budget counts from here.
+    Forked {
+        run: RunId,
+        step: u32,
+        events: u64,
+    },
     /// A further message of a conversation.
     Said {
         inbound: Inbound,
@@ -270,6 +277,8 @@ pub struct Profile {
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalsMode {
     Ask,
+    /// Also what no rule asks about is asked about, unless it only reads.
+    AskAll,
     Deny,
     Auto,
 }
@@ -359,6 +368,7 @@ impl Event {
         match self {
             Event::Accepted(_) => "accepted",
             Event::TakenOver { .. } => "taken_over",
+            Event::Forked { .. } => "forked",
             Event::Said { .. } => "said",
             Event::Reconfigured(_) => "reconfigured",
             Event::ModelIntent { .. } => "model_intent",

@@ -171,6 +171,15 @@ pub trait Journal: Send + Sync {
         blobs: Vec<Vec<u8>>,
     ) -> BoxFuture<'_, Result<Fence, JournalError>>;
 
+    /// The same for a run that begins with a past: these events follow the first one, in one transaction. They change no
+    /// budget.
+    fn accept_with(
+        &self,
+        accepted: crate::event::Accepted,
+        blobs: Vec<Vec<u8>>,
+        events: Vec<Event>,
+    ) -> BoxFuture<'_, Result<Fence, JournalError>>;
+
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>>;
 
     /// Takes ownership of a run whose owner is dead (or that has none): raises its epoch.

@@ -283,6 +283,7 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
     fn take_in(&mut self, event: &Event) {
         self.calls.apply(event);
         match event {
+            Event::Forked { .. } => self.wall_ms = 0,
             Event::ModelResult { wall_ms, .. } => self.wall_ms = self.wall_ms.saturating_add(*wall_ms),
             Event::ActResult(result) => self.wall_ms = self.wall_ms.saturating_add(result.wall_ms),
             _ => {}

@@ -112,6 +112,10 @@ fn verdict(profile: &RunProfile, decision: Decision, class: EffectClass, capabil
         tainted: false,
     };
     match (effect, profile.approvals) {
+        (Effect::Allow, ApprovalsMode::AskAll) if class != EffectClass::Read => {
+            let reason = "every effect of this run is asked about".to_owned();
+            judged(ask_verdict(class, None), format!("{rule} (held: approvals are ask_all)"), reason)
+        }
         (Effect::Allow, _) => judged(Verdict::Allow, rule, reason),
         (Effect::Deny, _) => judged(Verdict::Deny, rule, reason),
         (Effect::Ask, ApprovalsMode::Auto) => {
@@ -121,7 +125,7 @@ fn verdict(profile: &RunProfile, decision: Decision, class: EffectClass, capabil
             let reason = format!("approvals are off (--approvals deny), and this needs one: {reason}");
             judged(Verdict::Deny, rule, reason)
         }
-        (Effect::Ask, ApprovalsMode::Ask) => judged(ask_verdict(class, when), rule, reason),
+        (Effect::Ask, ApprovalsMode::Ask | ApprovalsMode::AskAll) => judged(ask_verdict(class, when), rule, reason),
     }
 }
 

@@ -35,6 +35,7 @@ impl RunProfile {
         let grants = Grants::parse(&profile.grants)?;
         let mode = match profile.approvals {
             ApprovalsMode::Ask => "ask",
+            ApprovalsMode::AskAll => "ask_all",
             ApprovalsMode::Deny => "deny",
             ApprovalsMode::Auto => "auto",
         };

@@ -59,6 +59,8 @@ enum Runs {
     Log(commands::runs_log::Args),
     /// Show what a run changed in its workspace
     Diff(commands::runs_diff::Args),
+    /// Go on otherwise from a step of a run, as a run of its own
+    Fork(commands::runs_fork::Args),
     /// Check that nobody changed the journal
     Verify(commands::runs_verify::Args),
     /// Go on with a run that was interrupted or waits
@@ -155,6 +157,7 @@ impl Cli {
             Command::Runs(Runs::Show(args)) => args.execute(),
             Command::Runs(Runs::Log(args)) => args.execute(),
             Command::Runs(Runs::Diff(args)) => args.execute(),
+            Command::Runs(Runs::Fork(args)) => args.execute(),
             Command::Runs(Runs::Verify(args)) => args.execute(),
             Command::Runs(Runs::Resume(args)) => args.execute(),
             Command::Runs(Runs::Say(args)) => args.execute(),

@@ -3,7 +3,7 @@
 use homarus_contract::{
     BoxFuture,
     budget::{Budget, BudgetState},
-    event::{Accepted, Record},
+    event::{Accepted, Event, Record},
     gate::{Approval, Ledger},
     ids::{CallId, Hash, RunId, StreamId},
     journal::{Append, Fence, Journal, JournalError, RunRow},
@@ -23,7 +23,16 @@ impl Ledger for Store {
 
 impl Journal for Store {
     fn accept(&self, accepted: Accepted, blobs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Fence, JournalError>> {
-        self.fenced(Command::Accept { accepted: Box::new(accepted), blobs })
+        self.accept_with(accepted, blobs, Vec::new())
+    }
+
+    fn accept_with(
+        &self,
+        accepted: Accepted,
+        blobs: Vec<Vec<u8>>,
+        events: Vec<Event>,
+    ) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        self.fenced(Command::Accept { accepted: Box::new(accepted), blobs, events })
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {

@@ -26,18 +26,28 @@ pub(crate) const BLOB_BYTES_MAX: usize = 256 << 20;
 pub(crate) const EVENTS_MAX: usize = 1000;
 /// Results of several calls, each with what its changes replaced, may be of one commit.
 pub(crate) const BLOBS_MAX: usize = 20_000;
+const PAST_EVENTS_MAX: usize = 60_000;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const NAME_BYTES_MAX: usize = 1024;
 
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Accept { accepted: Box<Accepted>, blobs: Vec<Vec<u8>> },
+    /// `events`: the past a run begins with.
+    Accept {
+        accepted: Box<Accepted>,
+        blobs: Vec<Vec<u8>>,
+        events: Vec<Event>,
+    },
     Append(Append),
     Claim(RunId),
     Release(Fence),
     Cancel(RunId),
-    Answer { run: RunId, call: CallId, approval: Approval },
+    Answer {
+        run: RunId,
+        call: CallId,
+        approval: Approval,
+    },
     Rebuild,
 }
 
@@ -83,7 +93,7 @@ pub(crate) struct Ops<'a> {
 impl Ops<'_> {
     pub(crate) fn perform(&mut self, command: &Command) -> Result<Done, OpError> {
         match command {
-            Command::Accept { accepted, blobs } => self.accept(accepted, blobs).map(Done::Fence),
+            Command::Accept { accepted, blobs, events } => self.accept(accepted, blobs, events).map(Done::Fence),
             Command::Append(append) => self.append(append).map(Done::Fence),
             Command::Claim(run) => self.claim(run).map(Done::Fence),
             Command::Release(fence) => self.release(fence).map(|()| Done::Nothing),
@@ -93,24 +103,36 @@ impl Ops<'_> {
         }
     }
 
-    fn accept(&mut self, accepted: &Accepted, blobs: &[Vec<u8>]) -> Result<Fence, OpError> {
+    fn accept(&mut self, accepted: &Accepted, blobs: &[Vec<u8>], past: &[Event]) -> Result<Fence, OpError> {
         let run = &accepted.run;
         let inbound = &accepted.inbound;
         if run.stream().is_system() {
             return refuse("a run cannot be called `system`");
         }
         self.check_inbound(inbound)?;
+        if past.len() > PAST_EVENTS_MAX {
+            return refuse(&format!("a past of more than {PAST_EVENTS_MAX} events"));
+        }
+        check_kinds(past)?;
         if rows::head(self.connection, run.as_str())?.is_some() {
             return refuse(&format!("there is a run {run} already"));
         }
         self.register()?;
         self.put_blobs(blobs)?;
         let mut head = Head { seq: 0, hash: Hash::ZERO, epoch: 1, owner: Some(self.driver.clone()) };
-        let projection = Projection::begin(accepted, self.now_ms)?;
+        let mut projection = Projection::begin(accepted, self.now_ms)?;
         self.put_events(run.as_str(), &mut head, &[Event::Accepted(accepted.clone())], &[])?;
+        past.iter().for_each(|event| projection.apply(event, self.now_ms));
+        if projection.status.is_final() {
+            return refuse("a past that has ended");
+        }
+        if !past.is_empty() {
+            self.put_events(run.as_str(), &mut head, past, &[])?;
+        }
         rows::put_projection(self.connection, run, &projection)?;
         rows::put_budget(self.connection, run, &projection)?;
         rows::put_inbox(self.connection, run, &inbound.source, &inbound.ext_id)?;
+        past.iter().try_for_each(|event| self.take_in_message(run, event))?;
         self.checkpoint(run, &head, &projection)?;
         Ok(Fence::new(run.clone(), head.epoch, head.seq))
     }
@@ -141,10 +163,7 @@ impl Ops<'_> {
         for event in &append.events {
             projection.apply(event, self.now_ms);
             self.settle_answers(run, event)?;
-            if let Event::Said { inbound } = event {
-                self.check_inbound(inbound)?;
-                rows::put_inbox(self.connection, run, &inbound.source, &inbound.ext_id)?;
-            }
+            self.take_in_message(run, event)?;
         }
         if append.events.is_empty() {
             return Ok(fence.clone());
@@ -161,6 +180,14 @@ impl Ops<'_> {
             self.checkpoint(run, &head, &projection)?;
         }
         Ok(Fence::new(run.clone(), head.epoch, head.seq))
+    }
+
+    fn take_in_message(&self, run: &RunId, event: &Event) -> Result<(), OpError> {
+        if let Event::Said { inbound } = event {
+            self.check_inbound(inbound)?;
+            rows::put_inbox(self.connection, run, &inbound.source, &inbound.ext_id)?;
+        }
+        Ok(())
     }
 
     /// A request is taken in once.
@@ -367,12 +394,17 @@ fn check_events(append: &Append) -> Result<(), JournalError> {
     if append.events.is_empty() && !append.budget.is_empty() {
         return refused("a budget change needs an event that says why".to_owned());
     }
-    for (index, event) in append.events.iter().enumerate() {
+    check_kinds(&append.events)
+}
+
+fn check_kinds(events: &[Event]) -> Result<(), JournalError> {
+    let refused = |what: String| Err(JournalError::Refused(what));
+    for (index, event) in events.iter().enumerate() {
         match event {
             Event::Accepted(_) | Event::TakenOver { .. } | Event::Checkpoint { .. } => {
                 return refused(format!("`{}` is written by the journal itself", event.kind()));
             }
-            Event::Finished { .. } if index + 1 < append.events.len() => {
+            Event::Finished { .. } if index + 1 < events.len() => {
                 return refused("an event after `finished`".to_owned());
             }
             _ => {}

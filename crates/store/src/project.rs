@@ -61,6 +61,10 @@ impl Projection {
         if let Event::Said { inbound } = event {
             self.inbox.push(inbox_key(inbound));
         }
+        if let Event::Forked { .. } = event {
+            // What was before is paid for by another run.
+            self.cost_known = true;
+        }
         if let Event::ModelResult { cost: None, usage, .. } = event
             && !used_nothing(usage)
         {

@@ -55,6 +55,11 @@ impl RunChanges {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Accepted(accepted) => self.accepted = Some(accepted),
+            // What stands before was done by another run.
+            Event::Forked { .. } => {
+                let (accepted, last_step) = (self.accepted.take(), self.last_step);
+                *self = Self { accepted, last_step, ..Self::default() };
+            }
             Event::ModelIntent { step, .. } => self.last_step = self.last_step.max(step),
             Event::ActResult(result) => {
                 self.kept.extend(result.kept);

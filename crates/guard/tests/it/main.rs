@@ -116,6 +116,22 @@ fn modes_turn_an_ask_into_a_denial_or_a_recorded_yes() {
 }
 
 #[test]
+fn a_run_whose_every_effect_is_asked_about_reads_freely_and_does_nothing_unasked() {
+    let guard = guard(ApprovalsMode::AskAll);
+    for (class, line, verdict) in [
+        (EffectClass::Read, "ls x", Verdict::Allow),
+        (EffectClass::Workspace, "ls x", Verdict::AskBeforeMerge),
+        (EffectClass::Unkeyed, "ls x", Verdict::AskBeforeRun),
+        (EffectClass::Keyed, "ls x", Verdict::AskBeforeRun),
+        (EffectClass::Workspace, "make", Verdict::AskBeforeMerge),
+        (EffectClass::Workspace, "deploy now", Verdict::AskBeforeRun),
+        (EffectClass::Workspace, "rm x", Verdict::Deny),
+    ] {
+        assert_eq!(judge(&guard, class, &[("shell:run", line)]).verdict, verdict, "{class:?} {line}");
+    }
+}
+
+#[test]
 fn an_action_that_names_nothing_is_not_allowed() {
     let judgement = judge(&guard(ApprovalsMode::Ask), EffectClass::Unkeyed, &[]);
     assert_eq!(judgement.verdict, Verdict::AskBeforeRun);

@@ -19,6 +19,7 @@ pub mod runs_approve;
 pub mod runs_cancel;
 pub mod runs_configure;
 pub mod runs_diff;
+pub mod runs_fork;
 pub mod runs_list;
 pub mod runs_log;
 pub mod runs_resolve;

@@ -94,6 +94,7 @@ fn told(event: &Event) -> String {
     let text = match event {
         Event::Accepted(accepted) => accepted.inbound.text.clone(),
         Event::TakenOver { driver } => driver.to_string(),
+        Event::Forked { run, step, events } => format!("{events} events of run {run}, up to its step {step}"),
         Event::Said { inbound } => inbound.text.clone(),
         Event::Reconfigured(change) => format!("{} by {}", change.why, change.who),
         Event::ModelIntent { step, attempt, model, reserved, prompt } => format!(

@@ -87,6 +87,17 @@ fn count(detail: &mut RunDetail, record: &Record) {
             detail.agent = accepted.agent.as_ref().map(|agent| agent.name.clone());
         }
         Event::Reconfigured(change) => reconfigured(detail, change),
+        // What stands before was done, and paid for, by another run.
+        Event::Forked { .. } => {
+            detail.input_tokens = 0;
+            detail.cached_tokens = 0;
+            detail.output_tokens = 0;
+            detail.wall_ms = 0;
+            detail.calls = 0;
+            detail.approved = 0;
+            detail.denied = 0;
+            detail.summary = None;
+        }
         Event::ModelIntent { step, .. } => detail.steps = *step,
         Event::ModelResult { usage, wall_ms, .. } => {
             detail.input_tokens += usage.input_tokens.unwrap_or(0) + usage.cache_write_tokens.unwrap_or(0);

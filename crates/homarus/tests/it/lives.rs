@@ -346,6 +346,15 @@ impl Journal for Mortal {
         })
     }
 
+    fn accept_with(
+        &self,
+        accepted: Accepted,
+        blobs: Vec<Vec<u8>>,
+        events: Vec<Event>,
+    ) -> BoxFuture<'_, Result<Fence, JournalError>> {
+        self.inner.accept_with(accepted, blobs, events)
+    }
+
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
         Box::pin(async move {
             let fence = Journal::append(self.inner.as_ref(), append).await?;

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod conversations;
 mod embedded;
+mod forks;
 mod lives;
 mod program;
 mod protocol;

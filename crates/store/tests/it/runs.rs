@@ -1,7 +1,7 @@
 //! The list of runs, and what a run's status follows from.
 
 use homarus_contract::{
-    event::{Event, FinishStatus, WaitingOn},
+    event::{Event, FinishStatus, Inbound, WaitingOn},
     ids::CallId,
     journal::{Journal, JournalError, RunStatus},
 };
@@ -100,4 +100,34 @@ async fn ten_thousand_runs_are_not_sorted_for_each_listing() {
     let plan = plan.join("\n");
     assert!(plan.contains("runs_newest"), "{plan}");
     assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_run_may_begin_with_a_past() {
+    let world = World::new();
+    let past = || {
+        let inbound = Inbound { source: "fork".into(), ext_id: "s1".into(), text: "more".into() };
+        let forked = Event::Forked { run: run_id("old"), step: 1, events: 2 };
+        vec![note("before"), answered(None, None), forked, Event::Said { inbound }]
+    };
+    let fence = world.store.accept_with(accepted("a"), blobs(), past()).await.unwrap();
+    assert_eq!(fence.seq(), 5);
+    let row = world.store.run(&run_id("a")).unwrap();
+    assert!(row.cost_known, "what stands before the fork was paid for by another run");
+    assert_eq!((row.status, row.budget.used), (RunStatus::Running, amount(0, 0, 0)));
+    push(&world.store, fence, vec![note("after")]).await;
+    let before = world.projections();
+    world.store.rebuild_projections().await.unwrap();
+    assert_eq!(world.projections(), before);
+    let report = world.store.verify(None).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    // All of it or nothing: here its message was taken in before.
+    let again = world.store.accept_with(accepted("b"), blobs(), past()).await;
+    assert!(matches!(again, Err(JournalError::Duplicate(_))), "{again:?}");
+    assert!(world.store.run(&run_id("b")).is_err());
+    for wrong in [vec![finished()], vec![Event::Accepted(accepted("x"))], vec![note("x"); 60_001]] {
+        let refused = world.store.accept_with(accepted("c"), blobs(), wrong).await;
+        assert!(matches!(refused, Err(JournalError::Refused(_))), "{refused:?}");
+        assert!(world.store.run(&run_id("c")).is_err());
+    }
 }
