@@ -44,12 +44,23 @@ fn turn_instead_of_run(command: &mut Command) {
 
 fn open_ends(state: &State, accepted: &Accepted) -> Vec<Command> {
     let mut commands: Vec<Command> = state.unsettled.iter().map(settle).collect();
+    // Calls that may run at the same time are offered together, in order; nothing else beside them.
+    let mut acting = false;
     for call in state.calls() {
         if !call.is_answered() {
-            commands.push(advance(call));
-            return commands;
-        }
-        if call.needs_settling() {
+            let command = advance(call);
+            let is_act = matches!(command, Command::Act { .. });
+            if is_act || !acting {
+                commands.push(command);
+            }
+            if !is_act {
+                return commands;
+            }
+            acting = true;
+        } else if call.needs_settling() {
+            if acting {
+                return commands;
+            }
             let held = call.holds_merge();
             commands.push(settle(call));
             if held {
@@ -57,7 +68,9 @@ fn open_ends(state: &State, accepted: &Accepted) -> Vec<Command> {
             }
         }
     }
-    commands.extend(after_calls(state, accepted));
+    if !acting {
+        commands.extend(after_calls(state, accepted));
+    }
     commands
 }
 

@@ -13,7 +13,7 @@ use homarus_contract::{
     machine::PromptMessage,
     message::{Block, Message, StopReason, ToolCall},
     model::{ModelErrorClass, ModelRef},
-    sandbox::Exit,
+    sandbox::{Exit, MergeReport},
 };
 
 use crate::{nudge, one_call, remaining};
@@ -41,6 +41,8 @@ pub struct State {
     pub unsettled: Vec<Call>,
     /// What was not applied after all, and why; the model has not been told yet.
     pub not_applied: Vec<String>,
+    /// The step whose calls were merged last, and the paths they changed.
+    pub merged: (u32, BTreeSet<String>),
 }
 
 /// What the run has done so far, as far as nudges and the final status depend on it.
@@ -245,9 +247,7 @@ impl State {
             }),
             Event::ActResult(result) => self.result(result),
             Event::Merged { call, report } => {
-                self.not_applied.extend(report.conflicts.iter().map(|conflict| {
-                    format!("{} (changed by someone else meanwhile; your version was kept apart)", conflict.path)
-                }));
+                self.conflicts(call, report);
                 self.with_call(call, |call, seen| {
                     call.settled = Some(Settled::Merged);
                     seen.writes += 1;
@@ -289,6 +289,23 @@ impl State {
             Event::Waiting { on } => self.waiting = Some(on.clone()),
             Event::Finished { status, .. } => self.finished = Some(*status),
         }
+    }
+
+    /// Remembers what of a call was not applied, and why.
+    fn conflicts(&mut self, call: &CallId, report: &MergeReport) {
+        let step = call.position().map_or(0, |(step, _)| step);
+        if self.merged.0 != step {
+            self.merged = (step, BTreeSet::new());
+        }
+        for conflict in &report.conflicts {
+            let path = &conflict.path;
+            self.not_applied.push(if self.merged.1.contains(path) {
+                format!("{path} (an earlier call of the same answer changed it; your version was kept apart)")
+            } else {
+                format!("{path} (changed by someone else meanwhile; your version was kept apart)")
+            });
+        }
+        self.merged.1.extend(report.merged.iter().cloned());
     }
 
     /// The calls of the step that is being worked on.

@@ -252,6 +252,11 @@ impl<J: Judge, L: Ledger> Gate<J, L> {
         Ok(MergePermit { run: run.clone(), call: action.call.clone(), diff: hash })
     }
 
+    /// What the judge says now; commits nothing and mints nothing.
+    pub fn verdict(&self, run: &RunId, action: &Action, plan: &Plan) -> Verdict {
+        self.judge.judge(run, action, plan).verdict
+    }
+
     /// The hash a person must answer for before this diff may be merged.
     pub fn merge_approval_hash(&self, run: &RunId, action: &Action, plan: &Plan, diff: &LayerDiff) -> Hash {
         let judgement = self.judge.judge(run, action, plan);

@@ -4,16 +4,31 @@ use std::sync::Arc;
 
 use homarus_contract::{
     BoxFuture,
-    action::Action,
+    action::{Action, EffectClass},
     event::{ActResult, Event},
-    gate::{Admission, Approval, Judge, Ledger, Permit, Wish},
+    gate::{Admission, Approval, Judge, Ledger, Permit, Verdict, Wish},
     ids::CallId,
     machine::Machine,
     sandbox::{LayerDiff, LayerId, OutputChunk, OutputSink},
     tool::{Tool, ToolContext, ToolError, ToolOutput},
 };
 
-use crate::{DriverError, journal_error, ports::Live, session::Session};
+use crate::{
+    DriverError,
+    batch::{Batch, Touches},
+    journal_error,
+    ports::Live,
+    session::Session,
+};
+
+/// What became of the wish to start a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// It runs, or the journal says why it does not.
+    Done,
+    /// It may run when what runs now has ended.
+    NotYet,
+}
 
 /// A call that has ended.
 pub(crate) struct ActDone {
@@ -27,39 +42,25 @@ pub(crate) struct ActDone {
 }
 
 impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
-    /// Runs a call to its end.
-    pub(crate) async fn act_now(
-        &mut self,
-        action: Action,
-        attempt: u32,
-        approval: Option<Approval>,
-    ) -> Result<(), DriverError> {
-        let Some(act) = self.start_act(action, attempt, approval).await? else { return Ok(()) };
-        tokio::select! {
-            biased;
-            done = act => self.act_done(done),
-            // Dropping the call kills it; the loop acts on the stop.
-            _ = self.stop_wanted() => {}
-        }
-        Ok(())
-    }
-
-    /// Plans a call and passes it through the gate. `None`: it will not run now, and the journal
-    /// says why.
+    /// Plans a call, passes it through the gate, and lets it run with those of the batch.
     pub(crate) async fn start_act(
         &mut self,
         action: Action,
         attempt: u32,
         approval: Option<Approval>,
-    ) -> Result<Option<BoxFuture<'static, ActDone>>, DriverError> {
+        batch: &mut Batch,
+    ) -> Result<Start, DriverError> {
         // What was not offered to this run is not there for it, whatever this program has.
         let mut names: Vec<&str> = self.prompt.tools.iter().map(|tool| tool.name.as_str()).collect();
         let offered = names.contains(&action.tool.as_str());
         let Some(tool) = self.driver.tools.get(&action.tool).filter(|_| offered).cloned() else {
             names.sort_unstable();
+            if !batch.is_empty() {
+                return Ok(Start::NotYet); // Results are noted in order.
+            }
             let text = format!("There is no tool {:?}. The tools are: {}.", action.tool, names.join(", "));
             self.refuse(&action.call, attempt, &text);
-            return Ok(None);
+            return Ok(Start::Done);
         };
         let context = ToolContext {
             workspace: self.accepted.workspace.clone(),
@@ -70,11 +71,19 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         };
         let plan = match tool.plan(&context, &action) {
             Ok(plan) => plan,
+            Err(_) if !batch.is_empty() => return Ok(Start::NotYet),
             Err(error) => {
                 self.refuse(&action.call, attempt, &error.to_string());
-                return Ok(None);
+                return Ok(Start::Done);
             }
         };
+        let touches = Touches::of(&plan);
+        let is_alone = approval.is_some()
+            || !matches!(plan.class, EffectClass::Read | EffectClass::Workspace)
+            || self.driver.options.gate.verdict(&self.run, &action, &plan) != Verdict::Allow;
+        if !batch.is_empty() && (is_alone || !batch.may_join(&touches)) {
+            return Ok(Start::NotYet);
+        }
         let wish = Wish {
             plan,
             attempt,
@@ -88,11 +97,13 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         match admission {
             Admission::Permitted { permit, fence, .. } => {
                 self.committed(fence)?;
-                Ok(Some(self.start(tool, permit, context, call, attempt)))
+                let act = self.start(tool, permit, context, call.clone(), attempt);
+                batch.push(call, touches, is_alone, act);
+                Ok(Start::Done)
             }
             Admission::NeedsApproval { fence, .. } | Admission::Denied { fence, .. } => {
                 self.committed(fence)?;
-                Ok(None)
+                Ok(Start::Done)
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Asking a model: one attempt, its stream, and the tool calls that start while it still streams.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use futures_util::{FutureExt, StreamExt, future::OptionFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::OptionFuture};
 use homarus_contract::{
-    BoxFuture, BoxStream,
+    BoxStream,
     budget::{Amount, BudgetChange},
     event::Event,
     gate::{GateError, Judge, Ledger, Permit},
@@ -15,7 +15,7 @@ use homarus_contract::{
     model::{ModelError, ModelErrorClass, ModelEvent, ModelRef, ModelRequest, ProviderBlock},
 };
 
-use crate::{DriverError, act::ActDone, journal_error, ports::Live, session::Session, settle::MergeDone, stop::Stop};
+use crate::{DriverError, batch::Batch, journal_error, ports::Live, session::Session, settle::Merging, stop::Stop};
 
 /// Tool calls of one answer beyond this are refused with it.
 const CALLS_PER_ANSWER_MAX: u32 = 32;
@@ -127,77 +127,62 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         free: Vec<Command>,
     ) -> Result<(), DriverError> {
         let mut stream: BoxStream<ModelEvent> = self.driver.options.models.stream(permit, request);
-        let mut merges: FuturesUnordered<BoxFuture<'static, MergeDone>> = FuturesUnordered::new();
-        for command in free {
-            if let Command::Settle { action, plan, result, approval, .. } = command {
-                merges.extend(self.merge_later(action, *plan, *result, approval)?);
-            }
-        }
-        let mut act: Option<BoxFuture<'static, ActDone>> = None;
+        let mut free = VecDeque::from(free);
+        let mut merge = self.next_merge(&mut free)?;
+        let mut batch = Batch::default();
         let mut stop = self.stop_wanted().boxed();
         loop {
-            if answer.is_over && act.is_none() && merges.is_empty() {
+            if answer.is_over && batch.is_empty() && merge.is_none() {
                 return Ok(());
             }
             tokio::select! {
                 biased;
                 _ = &mut stop => {
-                    // The stream and the call end with this scope; the loop acts on the stop.
+                    // The stream and the calls end with this scope; the loop acts on the stop.
                     if !answer.is_over {
                         self.cut_off(&mut answer, None);
                     }
-                    drop(act);
-                    self.drain(merges).await?;
+                    drop(batch);
+                    while let Some(under_way) = merge {
+                        self.merged(under_way.await)?;
+                        merge = self.next_merge(&mut free)?;
+                    }
                     return Ok(());
                 }
-                Some(done) = merges.next(), if !merges.is_empty() => {
+                Some(done) = OptionFuture::from(merge.as_mut()), if merge.is_some() => {
                     self.merged(done)?;
-                    if act.is_none() && merges.is_empty() {
-                        act = self.start_ready_act().await?;
+                    merge = self.next_merge(&mut free)?;
+                    if merge.is_none() {
+                        self.start_ready(&mut batch).await?;
                     }
                 }
-                Some(done) = OptionFuture::from(act.as_mut()), if act.is_some() => {
+                Some(done) = batch.next(), if !batch.is_empty() => {
                     self.act_done(done);
-                    act = None;
                     if !answer.is_over {
-                        act = self.start_ready_act().await?;
+                        self.start_ready(&mut batch).await?;
                     }
                 }
                 event = stream.next(), if !answer.is_over => {
                     let event = event.unwrap_or_else(|| ModelEvent::Failed(ended_early()));
                     let call_complete = self.model_event(&mut answer, event)?;
-                    if call_complete && act.is_none() && merges.is_empty() {
-                        act = self.start_ready_act().await?;
+                    if call_complete && merge.is_none() {
+                        self.start_ready(&mut batch).await?;
                     }
                 }
             }
         }
     }
 
-    async fn drain(&mut self, mut merges: FuturesUnordered<BoxFuture<'static, MergeDone>>) -> Result<(), DriverError> {
-        while let Some(done) = merges.next().await {
-            self.merged(done)?;
-        }
-        Ok(())
-    }
-
-    /// Starts the next call of the answer that may run already, if the machine wants one.
-    async fn start_ready_act(&mut self) -> Result<Option<BoxFuture<'static, ActDone>>, DriverError> {
-        loop {
-            let commands = self.driver.options.machine.next(&self.state);
-            match commands.into_iter().next() {
-                Some(Command::Act { action, attempt, approval }) => {
-                    if let Some(act) = self.start_act(action, attempt, approval).await? {
-                        return Ok(Some(act));
-                    }
-                }
-                Some(Command::Settle { action, plan, result, hold: false, approval }) => {
-                    self.flush().await?;
-                    self.merge_now(action, *plan, *result, approval).await?;
-                }
-                _ => return Ok(None),
+    /// Starts the next of these merges: one after the other, in the order of their calls.
+    fn next_merge(&mut self, free: &mut VecDeque<Command>) -> Result<Option<Merging>, DriverError> {
+        while let Some(command) = free.pop_front() {
+            if let Command::Settle { action, plan, result, approval, .. } = command
+                && let Some(merge) = self.merge_later(action, *plan, *result, approval)?
+            {
+                return Ok(Some(merge));
             }
         }
+        Ok(None)
     }
 
     /// Takes in one event of the stream; `true` if a tool call is complete.

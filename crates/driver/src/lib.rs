@@ -7,6 +7,7 @@ pub mod ports;
 
 mod act;
 mod ask;
+mod batch;
 mod calls;
 mod people;
 mod prompt;
@@ -48,6 +49,8 @@ pub struct Options<M, J, L> {
     pub approver: Arc<dyn Approver>,
     /// Bounds of each tool call.
     pub limits: Limits,
+    /// Calls of one answer that run at the same time, at most; 1: one after the other.
+    pub calls_at_once: usize,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// How long a person has to answer; after that the answer is no.

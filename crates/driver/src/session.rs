@@ -147,7 +147,7 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             return Ok(None);
         }
         match command {
-            Command::Act { action, attempt, approval } => self.act_now(action, attempt, approval).await?,
+            Command::Act { .. } => self.act_now().await?,
             Command::Settle { action, plan, result, approval, .. } => {
                 self.settle_held(action, *plan, *result, approval).await?;
             }

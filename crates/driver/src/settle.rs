@@ -18,6 +18,9 @@ pub(crate) struct MergeDone {
     result: Result<MergeReport, SandboxError>,
 }
 
+/// A merge that is under way.
+pub(crate) type Merging = BoxFuture<'static, MergeDone>;
+
 impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     pub(crate) async fn merge_all(&mut self, settles: Vec<Command>) -> Result<(), DriverError> {
         if settles.is_empty() {
@@ -54,7 +57,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         plan: Plan,
         result: ActResult,
         approval: Option<Approval>,
-    ) -> Result<Option<BoxFuture<'static, MergeDone>>, DriverError> {
+    ) -> Result<Option<Merging>, DriverError> {
         let gate = &self.driver.options.gate;
         let permit = match gate.admit_merge(&self.run, &action, &plan, &result.diff, approval.as_ref()) {
             Ok(permit) => permit,

@@ -105,6 +105,7 @@ impl Runtime {
             observer,
             approver: Arc::new(approver),
             limits: config.limits(),
+            calls_at_once: config.calls_at_once(),
             clock: Arc::new(now_ms),
             approval_ms: config.approvals.expire_s.saturating_mul(1000),
             output_tokens_max: config.models.output_tokens_max,

@@ -66,6 +66,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("limits.open_files", whole(16, 1_048_576)),
     ("limits.file_mb", whole(1, TIB_MB)),
     ("limits.output_mb", whole(1, 1_024)),
+    ("limits.calls_at_once", whole(1, 16)),
     ("sandbox.cache_paths", Kind::CachePaths),
     ("undo.file_mb", whole(1, 256)),
     ("undo.call_mb", whole(1, 1_024)),

@@ -89,6 +89,7 @@ struct LimitOptions {
     open_files: u32,
     file_mb: u64,
     output_mb: u64,
+    calls_at_once: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -154,6 +155,11 @@ impl Config {
             steps_max: self.budget.steps,
             wall_ms_max: self.budget.wall_s.saturating_mul(1000),
         }
+    }
+
+    /// Calls of one answer that run at the same time.
+    pub fn calls_at_once(&self) -> usize {
+        self.limits.calls_at_once as usize
     }
 
     pub fn limits(&self) -> Limits {
@@ -263,6 +269,7 @@ mod tests {
         check("models.route = [{ models = [\"local/x\"], tools = false }]", Ok(()));
         check("[[models.route]]\nmodels = []", Err("names no models"));
         check("[[models.route]]\nmodels = [\"local/x\"]\nwords = 20", Err("unknown field `words`"));
+        check("[limits]\ncalls_at_once = 17", Err("limits.calls_at_once"));
         check("[undo]\nfile_mb = 257", Err("undo.file_mb"));
         check("[sandbox]\ncache_paths = [\"target\", \"web/node_modules\"]", Ok(()));
         for path in ["../x", "/tmp", "", ".", ".git/hooks", ".ssh", "a//b"] {

@@ -270,6 +270,7 @@ impl World {
             observer: Arc::new(Silent),
             approver: Arc::new(Person { granted: self.granted }),
             limits: Limits::default(),
+            calls_at_once: 4,
             clock: Arc::new(|| 1_000_000),
             approval_ms: 600_000,
             output_tokens_max: 1_000,

@@ -7,6 +7,7 @@ mod conversations;
 mod embedded;
 mod forks;
 mod lives;
+mod parallel;
 mod program;
 mod protocol;
 mod rules;

@@ -55,7 +55,7 @@ fn check_job(world: &World, ended: &Ended) {
 }
 
 /// Kills after the n-th commit of the first life, for every n there is, and takes over once.
-fn killed_at_every_commit(make: impl Fn() -> World, check: impl Fn(&World, &Ended)) -> u32 {
+fn killed_at_every_commit(make: impl Fn() -> World, mut check: impl FnMut(&World, &Ended)) -> u32 {
     for kill_after in 1..LIVES_MAX {
         let world = make();
         match world.live(&run_id(), Some(kill_after)) {
@@ -90,27 +90,76 @@ fn killed_at_every_commit_the_job_is_done_exactly_once() {
     assert!(commits >= 8, "only {commits} commits: the protocol has lost some");
 }
 
-/// A kill may cost the calls of an answer that had not been journalled yet, never the order or the
-/// wholeness of those that had.
+/// Both see the workspace as it was. A kill may cost the calls of an answer that had not been journalled yet, never the
+/// order or the wholeness of those that had.
 #[test]
-fn two_calls_of_one_answer_are_applied_in_order_and_whole() {
+fn two_calls_of_one_answer_are_applied_once_and_in_order_whatever_is_killed() {
     let two = || {
-        vec![
-            vec![append_line(), call("shell.execute", r#"{"command":"cat d/seed.txt > copy.txt"}"#)],
-            vec![text("All done.")],
-        ]
+        let second = r#"{"command":"echo two > two.txt; cat seed.txt > copy.txt; echo second > both.txt"}"#;
+        let first = r#"{"command":"echo line >> seed.txt; echo first > both.txt"}"#;
+        vec![vec![call("shell.execute", first), call("shell.execute", second)], vec![text("All done.")]]
     };
-    killed_at_every_commit(
+    let mut beside = 0;
+    let commits = killed_at_every_commit(
         || World::new(two(), ALLOW),
         |world, ended| {
             assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
-            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"));
-            assert!(
-                matches!(world.file("copy.txt").as_deref(), None | Some("seed\nline\n")),
-                "the second sees the first"
-            );
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"), "applied exactly once");
+            let records = world.records(&run_id());
+            let merged: Vec<&str> = records
+                .iter()
+                .filter_map(|record| match &record.event {
+                    Event::Merged { call, .. } => Some(call.as_str()),
+                    _ => None,
+                })
+                .collect();
+            if merged == ["c1.0"] {
+                // The kill came before the second call was journalled.
+                assert_eq!(world.file("two.txt"), None);
+                return;
+            }
+            assert_eq!(merged, ["c1.0", "c1.1"], "merged once each, in order");
+            assert_eq!(world.file("two.txt").as_deref(), Some("two\n"));
+            // Where the second was run again after a kill, it came after the first, and saw it.
+            let (copy, both) = (world.file("copy.txt").unwrap(), world.file("both.txt").unwrap());
+            beside += u32::from(copy == "seed\n");
+            match copy.as_str() {
+                "seed\n" => assert_eq!(both, "first\n", "a conflict is the first one's"),
+                other => assert_eq!((other, both.as_str()), ("seed\nline\n", "second\n")),
+            }
+            let report = world.store().verify(None).unwrap();
+            assert!(report.findings.is_empty(), "{:?}", report.findings);
         },
     );
+    assert!(commits >= 5 && beside >= 2, "{commits} commits, {beside} times beside each other");
+}
+
+#[test]
+fn an_unkeyed_call_among_others_runs_alone_in_order_and_never_twice() {
+    let three = || {
+        let first = call("shell.execute", r#"{"command":"echo line >> seed.txt"}"#);
+        let last = call("shell.execute", r#"{"command":"cat seed.txt > copy.txt"}"#);
+        vec![vec![first, call("effect.unkeyed", "{}"), last], vec![text("All done.")]]
+    };
+    for kill_after in 1..LIVES_MAX {
+        let world = World::new(three(), ALLOW);
+        let is_over = matches!(world.live(&run_id(), Some(kill_after)), Death::Rested(_));
+        if !world.store().run(&run_id()).unwrap().status.is_final()
+            && let Ended::Waiting(WaitingOn::Resolution { .. }) = world.live_to_the_end(&run_id())
+        {
+            world.resolve(&run_id(), Resolution::Done);
+            world.live_to_the_end(&run_id());
+        }
+        assert!(world.outside.unkeyed.load(Ordering::SeqCst) <= 1, "killed after commit {kill_after}");
+        assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"));
+        assert!(matches!(world.file("copy.txt").as_deref(), None | Some("seed\nline\n")), "after the first was merged");
+        if is_over {
+            assert_eq!(world.outside.unkeyed.load(Ordering::SeqCst), 1);
+            assert_eq!(world.file("copy.txt").as_deref(), Some("seed\nline\n"));
+            return;
+        }
+    }
+    panic!("no end in {LIVES_MAX} lives");
 }
 
 #[test]
