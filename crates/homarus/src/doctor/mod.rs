@@ -171,7 +171,13 @@ impl Because for Finding {
 pub fn with_patient(text: &str, test: impl FnOnce(&Patient<'_>)) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let dirs = Dirs { state: at("state"), config: at("config"), models: at("models"), agents: at("agents") };
+    let dirs = Dirs {
+        state: at("state"),
+        config: at("config"),
+        models: at("models"),
+        agents: at("agents"),
+        skills: at("skills"),
+    };
     let config = Config::parse(text, &at("config/homarus.toml")).unwrap();
     test(&Patient { dirs: &dirs, config: &config, now_ms: 1_800_000_000_000, quiet: true });
 }

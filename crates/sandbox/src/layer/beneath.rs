@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -135,10 +135,22 @@ impl Place {
         self.set_mode(mode)
     }
 
-    /// Of a folder, opened without following a link.
+    /// Of a folder, found without following a link. Its owner need not be able to read it.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        let folder = openat(&self.folder, &self.name, FOLDER, Mode::empty())?;
-        Ok(rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))?)
+        self.change_mode(mode, OFlags::DIRECTORY)
+    }
+
+    /// The same of a file or a folder: for what lies in a layer.
+    pub fn open_up(&self, mode: u32) -> io::Result<()> {
+        self.change_mode(mode, OFlags::empty())
+    }
+
+    fn change_mode(&self, mode: u32, kind: OFlags) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
+        let folder = openat(&self.folder, &self.name, flags, Mode::empty())?;
+        // A descriptor of this kind has no `fchmod`; its name in /proc is that very folder.
+        let itself = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(rustix::fs::chmodat(CWD, itself, Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 
     pub fn make_link(&self, name: &str, target: &str) -> io::Result<()> {

@@ -105,8 +105,14 @@ impl Walk<'_> {
             self.refuse(path, "set-user-id or set-group-id");
             return Ok(());
         }
+        // A call may leave what even its owner cannot look into; the layer is ours alone now.
+        let mode = entry::mode(&stat);
+        let needed = if is_folder { 0o700 } else { 0o400 };
+        if mode & needed != needed && matches!(entry::file_type(&stat), FileType::Directory | FileType::RegularFile) {
+            place.open_up(mode | needed)?;
+        }
         let new = match entry::look_at(&place)? {
-            Seen::Entry(entry) => entry,
+            Seen::Entry(entry) => with_mode(entry, mode),
             Seen::Odd(what) => {
                 self.refuse(path, &what);
                 return Ok(());
@@ -149,7 +155,14 @@ impl Walk<'_> {
     /// `false`, and nothing is recorded but the refusal.
     fn removed_inside(&mut self, path: &str) -> io::Result<bool> {
         let (changes, refused) = (self.changes.len(), self.refused.len());
-        for name in self.lower.names(path)? {
+        let names = match self.lower.names(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.refuse(path, "what is in it cannot be read");
+                return Ok(false);
+            }
+            names => names?,
+        };
+        for name in names {
             match String::from_utf8(name) {
                 Ok(name) => self.removed(&join(path, &name))?,
                 Err(_) => self.refuse(path, "holds a name that is not UTF-8"),
@@ -180,17 +193,23 @@ impl Walk<'_> {
 
     /// What the workspace has at a path.
     fn old(&self, path: &str) -> io::Result<Entry> {
+        const UNKNOWN: Entry = Entry::File { hash: Hash::ZERO, bytes: 0, mode: 0 };
         let stat = self.lower.stat(path)?;
-        Ok(match entry::look(&self.lower, path)? {
+        let seen = match entry::look(&self.lower, path) {
+            // What we cannot read the call cannot have read: whatever it did is kept apart.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(UNKNOWN),
+            seen => seen?,
+        };
+        Ok(match seen {
             // A folder's own times change with what is in it.
             Seen::Entry(folder @ Entry::Folder { .. }) => folder,
             Seen::Entry(Entry::Absent) => Entry::Absent,
             Seen::Entry(_) if stat.is_some_and(|stat| (stat.st_ctime, stat.st_ctime_nsec as i64) > self.began) => {
-                Entry::File { hash: Hash::ZERO, bytes: 0, mode: 0 }
+                UNKNOWN
             }
             Seen::Entry(entry) => entry,
             // Something no merge may replace: never equal to what will be found.
-            Seen::Odd(_) => Entry::File { hash: Hash::ZERO, bytes: 0, mode: 0 },
+            Seen::Odd(_) => UNKNOWN,
         })
     }
 
@@ -208,6 +227,14 @@ impl Walk<'_> {
         inside(self.upper_path, path)
             .and_then(|path| rustix::fs::lgetxattr(path, "user.overlay.opaque", &mut value[..]).ok())
             .is_some_and(|bytes| value[..bytes] == *b"y")
+    }
+}
+
+fn with_mode(entry: Entry, mode: u32) -> Entry {
+    match entry {
+        Entry::File { hash, bytes, .. } => Entry::File { hash, bytes, mode },
+        Entry::Folder { .. } => Entry::Folder { mode },
+        other => other,
     }
 }
 

@@ -20,13 +20,16 @@ use crate::protected;
 
 /// `kept`: the folder for versions in conflict.
 pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> io::Result<MergeReport> {
-    let mut merge = Merge { workspace: Root::open(workspace)?, upper, kept, report: MergeReport::default() };
+    let workspace = Root::open(workspace)?;
+    let mut merge = Merge { workspace, upper, kept, locked: Vec::new(), report: MergeReport::default() };
+    merge.unlock(diff);
     // Removals first, the deepest first; then what is new, folders before what is in them.
     let (gone, here): (Vec<&Change>, Vec<&Change>) =
         diff.changes.iter().partition(|change| change.new == Entry::Absent);
     for change in gone.into_iter().rev().chain(here) {
         merge.one(change)?;
     }
+    merge.lock()?;
     merge.report.merged.sort();
     merge.report.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(merge.report)
@@ -36,8 +39,13 @@ struct Merge<'a> {
     workspace: Root,
     upper: &'a Path,
     kept: &'a Path,
+    /// Folders that get a mode with which their owner could not have filled them, when all is in place.
+    locked: Vec<(String, u32)>,
     report: MergeReport,
 }
+
+/// What the owner of a folder needs to work in it.
+const OWNER: u32 = 0o700;
 
 enum Applied {
     Yes,
@@ -52,9 +60,13 @@ impl Merge<'_> {
         if inside(self.upper, path).is_none() || protected::why_refused(path).is_some() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("`{path}` can never be merged")));
         }
-        let Some(place) = self.workspace.place(path)? else {
+        let place = match self.workspace.place(path) {
+            Ok(Some(place)) => place,
             // Its folder is gone or is a link now.
-            return if change.new == Entry::Absent { self.merged(path) } else { self.conflict(change) };
+            Ok(None) if change.new == Entry::Absent => return self.merged(path),
+            Ok(None) => return self.conflict(change),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return self.conflict(change),
+            Err(error) => return Err(error),
         };
         let now = match entry::look_at(&place) {
             Ok(Seen::Entry(now)) => now,
@@ -63,14 +75,18 @@ impl Merge<'_> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return self.conflict(change),
             Err(error) => return Err(error),
         };
-        if now == change.new {
+        if is_same(&now, &change.new) {
+            self.lock_later(path, &change.new);
             return self.merged(path);
         }
-        if now != change.old {
+        if !is_same(&now, &change.old) {
             return self.conflict(change);
         }
         match self.apply(&place, change)? {
-            Applied::Yes => self.merged(path),
+            Applied::Yes => {
+                self.lock_later(path, &change.new);
+                self.merged(path)
+            }
             Applied::Conflict => self.conflict(change),
         }
     }
@@ -79,12 +95,12 @@ impl Merge<'_> {
         let was_folder = matches!(change.old, Entry::Folder { .. });
         let done = match &change.new {
             Entry::Absent => place.unlink(was_folder),
-            Entry::Folder { mode } if was_folder => place.set_mode(*mode),
+            Entry::Folder { mode } if was_folder => place.set_mode(mode | OWNER),
             Entry::Folder { mode } => {
                 if change.old != Entry::Absent {
                     place.unlink(false)?;
                 }
-                place.make_folder(*mode)
+                place.make_folder(mode | OWNER)
             }
             Entry::File { hash, mode, .. } => {
                 if was_folder && let Err(error) = place.unlink(true) {
@@ -138,6 +154,46 @@ impl Merge<'_> {
         written
     }
 
+    /// Lets us work in the folders whose content goes, where their mode forbids it.
+    fn unlock(&mut self, diff: &LayerDiff) {
+        for change in &diff.changes {
+            let Entry::Folder { mode } = change.old else { continue };
+            if mode & OWNER == OWNER || inside(self.upper, &change.path).is_none() {
+                continue;
+            }
+            // Where this cannot be done, what is inside becomes a conflict.
+            if let Ok(Some(place)) = self.workspace.place(&change.path)
+                && matches!(entry::look_at(&place), Ok(Seen::Entry(now)) if now == change.old)
+                && place.set_mode(mode | OWNER).is_ok()
+            {
+                self.locked.push((change.path.clone(), mode));
+            }
+        }
+    }
+
+    fn lock_later(&mut self, path: &str, new: &Entry) {
+        self.locked.retain(|(locked, _)| locked != path);
+        if let Entry::Folder { mode } = new
+            && mode & OWNER != OWNER
+        {
+            self.locked.push((path.to_owned(), *mode));
+        }
+    }
+
+    /// The deepest first: what is in a folder cannot be reached any more when it is locked.
+    fn lock(&mut self) -> io::Result<()> {
+        self.locked.sort();
+        for (path, mode) in self.locked.iter().rev() {
+            if let Some(place) = self.workspace.place(path)?
+                && matches!(entry::look_at(&place), Ok(Seen::Entry(Entry::Folder { .. })))
+            {
+                place.set_mode(*mode)?;
+                place.sync()?;
+            }
+        }
+        Ok(())
+    }
+
     fn open_upper(&self, path: &str) -> io::Result<fs::File> {
         let place = Root::open(self.upper)?.place(path)?;
         place.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.open()
@@ -156,7 +212,10 @@ impl Merge<'_> {
 
     /// Keeps the call's version; where the layer is gone already, what an earlier merge kept.
     fn keep(&self, change: &Change) -> io::Result<String> {
-        let Some(to) = inside(self.kept, &change.path) else { return Ok(String::new()) };
+        let Some(to) = inside(self.kept, &change.path).filter(|_| change.new != Entry::Absent) else {
+            // Nothing is kept of a removal, not even its folder: that may be a file in the call's version.
+            return Ok(String::new());
+        };
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -181,14 +240,23 @@ impl Merge<'_> {
     }
 }
 
-/// Errors that mean the workspace changed under us (or the layer is gone) are conflicts.
+/// A folder that is open to its owner may be one that a merge has not locked yet, or has unlocked.
+fn is_same(now: &Entry, wanted: &Entry) -> bool {
+    match (now, wanted) {
+        (Entry::Folder { mode: now }, Entry::Folder { mode }) => now == mode || *now == mode | OWNER,
+        (now, wanted) => now == wanted,
+    }
+}
+
+/// Errors that mean the workspace changed under us (or the layer is gone, or we may not) are conflicts.
 fn conflict_or(error: io::Error) -> io::Result<Applied> {
     match error.kind() {
         io::ErrorKind::NotFound
         | io::ErrorKind::AlreadyExists
         | io::ErrorKind::DirectoryNotEmpty
         | io::ErrorKind::NotADirectory
-        | io::ErrorKind::IsADirectory => Ok(Applied::Conflict),
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::PermissionDenied => Ok(Applied::Conflict),
         _ => Err(error),
     }
 }

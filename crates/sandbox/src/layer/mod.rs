@@ -19,6 +19,9 @@ pub mod merge;
 pub mod stage;
 pub mod text;
 
+#[cfg(test)]
+mod tests;
+
 /// Where layers and versions in conflict are kept.
 #[derive(Debug, Clone)]
 pub struct Layers {

@@ -48,7 +48,13 @@ impl Fixture {
 
     pub fn with(change: impl FnOnce(&mut Options)) -> Self {
         let dir = TempDir::new().unwrap();
-        let (workspace, state) = (dir.path().join("work"), dir.path().join("state"));
+        let state = dir.path().join("state");
+        Self::in_folders(dir, state, change)
+    }
+
+    /// The state is kept elsewhere than beside the workspace, which stands in `dir`.
+    pub fn in_folders(dir: TempDir, state: PathBuf, change: impl FnOnce(&mut Options)) -> Self {
+        let workspace = dir.path().join("work");
         fs::create_dir(&workspace).unwrap();
         let mut options = Options::new(&state);
         options.exe = helper();

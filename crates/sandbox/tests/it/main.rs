@@ -8,4 +8,5 @@ mod lifetime;
 mod limits;
 mod merging;
 mod ordinary;
+mod undoing;
 mod workers;

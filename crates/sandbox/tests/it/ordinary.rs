@@ -58,6 +58,12 @@ fn drive_with(
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
+    let modes: std::collections::BTreeMap<&String, String> = files
+        .iter()
+        .map(|name| (name, fs::metadata(workspace.join(name)).unwrap().permissions().mode() & 0o777))
+        .map(|(name, mode)| (name, format!("{mode:o}")))
+        .collect();
+    value["modes"] = serde_json::json!(modes);
     value["files"] = serde_json::json!(files);
     value
 }
@@ -117,4 +123,26 @@ fn a_file_of_another_group_is_explained() {
     );
     assert!(done["stderr"].as_str().unwrap().contains("another user or group"), "{done:#}");
     assert_eq!(done["merged"]["merged"], serde_json::json!(["copy"]));
+}
+
+#[test]
+fn folders_their_owner_cannot_work_in_are_merged() {
+    if !is_root() {
+        return;
+    }
+    let prepare = |workspace: &Path| {
+        fs::create_dir_all(workspace.join("locked/deep")).unwrap();
+        fs::write(workspace.join("locked/deep/old"), "x").unwrap();
+        for folder in ["locked/deep", "locked"] {
+            fs::set_permissions(workspace.join(folder), fs::Permissions::from_mode(0o500)).unwrap();
+        }
+    };
+    let script = "chmod u+w locked locked/deep; rm -r locked; mkdir -p ro/in none; echo x > ro/in/f; chmod 555 ro/in ro; echo y > none/f; echo z > none/unread; chmod 000 none/unread none";
+    let done = drive(0o755, prepare, script);
+    assert_eq!(done["exit"]["code"], 0, "{done:#}");
+    assert_eq!(done["merged"]["conflicts"], serde_json::json!([]), "{done:#}");
+    let mut files: Vec<String> = serde_json::from_value(done["files"].clone()).unwrap();
+    files.sort();
+    assert_eq!(files, ["none", "ro"], "{done:#}");
+    assert_eq!(done["modes"], serde_json::json!({"none": "0", "ro": "555"}), "{done:#}");
 }
