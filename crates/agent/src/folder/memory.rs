@@ -41,6 +41,9 @@ pub struct Memory {
 pub fn memory_of(folder: &Path) -> (Vec<MemoryFile>, Vec<String>) {
     let (mut files, mut notes) = (Vec::new(), Vec::new());
     for name in FILES {
+        // Where there is no AGENTS.md, what was written for another program counts.
+        let other = name == "AGENTS.md" && !folder.join(name).exists();
+        let name = if other { "CLAUDE.md" } else { name };
         match read(&folder.join(name)) {
             Ok(text) => files.extend(file(name, &text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -144,6 +147,10 @@ mod tests {
         assert!(memory.text.ends_with("\n## USER.md\n\nCalls herself Ada.\n"), "{}", memory.text);
         assert!(!memory.text.contains('\u{202e}'), "what cannot be seen is made visible");
         assert!(memory.notes.is_empty());
+        std::fs::write(folder.path().join("CLAUDE.md"), "Use make.").unwrap();
+        assert_eq!(memory_of(folder.path()).0.len(), 2, "AGENTS.md is there, if only a comment");
+        std::fs::remove_file(folder.path().join("AGENTS.md")).unwrap();
+        assert_eq!(memory_of(folder.path()).0.last().unwrap().name, "CLAUDE.md");
     }
 
     #[test]
