@@ -24,6 +24,10 @@ pub const OLLAMA_HOST: Variable = Variable { name: "OLLAMA_HOST", help: "Address
 pub const VISUAL: Variable = Variable { name: "VISUAL", help: "Editor for `homarus config edit`, before EDITOR" };
 pub const EDITOR: Variable = Variable { name: "EDITOR", help: "Editor for `homarus config edit`" };
 pub const NO_COLOR: Variable = Variable { name: "NO_COLOR", help: "Set to anything: no colours" };
+pub const ACCESSIBLE: Variable = Variable {
+    name: "ACCESSIBLE",
+    help: "Set to anything: plain lines, nothing is redrawn (for screen readers and simple terminals)",
+};
 
 pub const ALL: &[&Variable] = &[
     &HOME,
@@ -37,6 +41,7 @@ pub const ALL: &[&Variable] = &[
     &VISUAL,
     &EDITOR,
     &NO_COLOR,
+    &ACCESSIBLE,
 ];
 
 impl Variable {

@@ -26,6 +26,11 @@ impl Style {
         Self { enabled: std::io::stdout().is_terminal() && !env::NO_COLOR.is_set() }
     }
 
+    /// Colours on the controlling terminal, if `NO_COLOR` is not set.
+    pub fn for_terminal() -> Self {
+        Self { enabled: !env::NO_COLOR.is_set() }
+    }
+
     pub fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
@@ -46,21 +51,14 @@ impl Style {
         self.paint("33", text)
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.enabled { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    /// `code`: the parameters of an SGR sequence; none, no sequence.
+    pub fn paint(self, code: &str, text: &str) -> String {
+        if self.enabled && !code.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A diff with its added and removed lines coloured. The text must be neutralised already.
+    /// A diff in colours, for lines that are printed as they are.
     pub fn diff(self, text: &str) -> String {
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| match line.as_bytes().first() {
-                Some(b'+') => self.green(line),
-                Some(b'-') => self.red(line),
-                Some(b'@') => self.dim(line),
-                _ => line.to_owned(),
-            })
-            .collect();
+        let lines: Vec<String> = super::diff::lines(text).iter().map(|line| line.paint(self)).collect();
         lines.join("\n")
     }
 }
