@@ -82,6 +82,11 @@ impl Style {
         self.dim(self.sign("·"))
     }
 
+    /// Colours on the controlling terminal, unless `NO_COLOR` or a dumb terminal says otherwise.
+    pub fn for_terminal() -> Self {
+        Self::of(true)
+    }
+
     pub fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
@@ -102,21 +107,14 @@ impl Style {
         self.paint("33", text)
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.enabled { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    /// `code`: the parameters of an SGR sequence; none, no sequence.
+    pub fn paint(self, code: &str, text: &str) -> String {
+        if self.enabled && !code.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A diff with its added and removed lines coloured. The text must be neutralised already.
+    /// A diff in colours, for lines that are printed as they are.
     pub fn diff(self, text: &str) -> String {
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| match line.as_bytes().first() {
-                Some(b'+') => self.green(line),
-                Some(b'-') => self.red(line),
-                Some(b'@') => self.dim(line),
-                _ => line.to_owned(),
-            })
-            .collect();
+        let lines: Vec<String> = super::diff::lines(text).iter().map(|line| line.paint(self)).collect();
         lines.join("\n")
     }
 }
