@@ -374,6 +374,8 @@ mod tests {
         assert!(text.starts_with("No line matches"), "neither lines nor counts of a binary file: {text}");
         std::fs::write(root.join("latin1.txt"), b"caf\xe9 word\n").unwrap();
         assert!(searched(root, "word", Some("latin1.txt")).unwrap().starts_with("latin1.txt:1: caf\u{fffd} word\n"));
+        std::fs::write(root.join("wide.txt"), b"\xff\xfew\0o\0r\0d\0\n\0").unwrap();
+        assert!(searched(root, "word", Some("wide.txt")).unwrap().starts_with("wide.txt:1: word\n"));
         File::create(root.join("sparse")).unwrap().set_len(2 << 30).unwrap();
         assert!(searched(root, "word", None).unwrap().contains("Left out: sparse (larger than 64 MiB)"));
     }

@@ -316,6 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn calls_at_the_same_time_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let folder = folder.path();
+                scope.spawn(move || write(folder, &format!("note {number}."), &format!("k{number}")).unwrap());
+            }
+        });
+        let text = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!((0..16).all(|number| text.contains(&format!("- note {number}. <!-- k{number} -->\n"))), "{text}");
+        assert_eq!(text.lines().count(), 18, "{text}");
+    }
+
+    #[test]
     fn damaged_marks_links_and_other_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
