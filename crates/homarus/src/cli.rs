@@ -259,4 +259,14 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn every_command_has_a_snapshot_of_its_help() {
+        fn check(path: &str, command: &clap::Command, snapshots: &str) {
+            assert!(snapshots.contains(&format!("$ {path} --help\n")), "{path} --help is not in tests/cmd/help.trycmd");
+            for inner in command.get_subcommands() {
+                check(&format!("{path} {}", inner.get_name()), inner, snapshots);
+            }
+        }
+        check("homarus", &Cli::command(), include_str!("../tests/cmd/help.trycmd"));
+    }
 }

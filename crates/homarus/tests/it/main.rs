@@ -17,6 +17,7 @@ mod rules;
 mod seat;
 mod site;
 mod skills;
+mod snapshots;
 mod terminal;
 mod tools;
 mod undo;
