@@ -45,7 +45,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("version.program", "which program this is"),
     ("version.journal", "the journal's format is the one this program writes"),
     ("version.kernel", "which kernel this is"),
-    ("permissions.*", "state and configuration belong to you and to nobody else"),
+    ("permissions.*", "state and configuration can be written by you, and by nobody else"),
     ("leftovers.runs", "no run was left behind by a driver that is gone"),
     ("leftovers.layers", "no layer lies about that no run needs"),
     ("leftovers.probes", "no folder of a try of the sandbox lies about"),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use homarus_api::doctor::Finding;
+use rustix::fs::Access;
 
 use super::{Because, Patient, error, ok, warning};
 
@@ -47,9 +48,15 @@ fn state(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn judge(id: &str, paths: &[PathBuf], uid: u32, secrecy: Secrecy) -> Finding {
-    let Some(folder) = paths.first().filter(|folder| folder.exists()) else {
-        return ok(id, "there is nothing yet");
-    };
+    let Some(folder) = paths.first() else { return ok(id, "there is nothing yet") };
+    if let Err(cause) = usable(folder) {
+        return error(id, &format!("{} cannot be used", folder.display()))
+            .because(cause)
+            .fix("mend the permissions, or set HOMARUS_HOME to another folder");
+    }
+    if !folder.exists() {
+        return ok(id, "there is nothing yet, and it can be made");
+    }
     let there: Vec<(&PathBuf, Metadata)> =
         paths.iter().filter_map(|path| Some((path, fs::symlink_metadata(path).ok()?))).collect();
     let list = |wrong: Vec<&PathBuf>| {
@@ -89,6 +96,16 @@ fn judge(id: &str, paths: &[PathBuf], uid: u32, secrecy: Secrecy) -> Finding {
     ok(id, &format!("{shown} is yours alone"))
 }
 
+/// Whether files can be made in it, or it can be made itself.
+fn usable(folder: &Path) -> Result<(), String> {
+    let there = folder.ancestors().find(|path| fs::symlink_metadata(path).is_ok()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Err(format!("{} is not a folder", there.display()));
+    }
+    rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| format!("you may not write to {}: {error}", there.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs::Permissions, os::unix::fs::PermissionsExt};
@@ -126,6 +143,13 @@ mod tests {
             modes(0o700, 0o700, 0o644);
             assert_eq!(look(), Severity::Error, "the key is exposed");
         });
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told() {
+        let found = judge("permissions.state", &[PathBuf::from("/dev/null/state")], 0, Secrecy::Private);
+        assert_eq!(found.severity, Severity::Error);
+        assert!(found.cause.unwrap().contains("/dev/null is not a folder"));
     }
 
     #[test]

@@ -194,6 +194,34 @@ fn exposed_folders_and_keys_are_found() {
     check(&look(&program), "permissions.state", "error", "chmod 600");
 }
 
+/// As an ordinary user, for whom modes count (the kernel lets root write everywhere).
+#[test]
+fn a_home_that_cannot_be_written_is_found() {
+    let program = Program::with_turns(Vec::new());
+    let folder = program.home.parent().unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(&program.home).unwrap();
+    fs::set_permissions(&program.home, fs::Permissions::from_mode(0o555)).unwrap();
+    // The build folder may be closed to others; this one is not.
+    let exe = folder.join("homarus");
+    fs::copy(env!("CARGO_BIN_EXE_homarus"), &exe).unwrap();
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&exe);
+        command
+    } else {
+        Command::new(&exe)
+    };
+    command
+        .args(["doctor", "permissions", "--json"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOMARUS_HOME", &program.home);
+    let (_, found) = doctor(command);
+    check(&found, "permissions.state", "error", "you may not write to");
+    check(&found, "permissions.state", "error", "HOMARUS_HOME");
+}
+
 #[test]
 fn a_run_that_was_cut_off_is_found() {
     let program = Program::with_turns(vec![Turn::text("never heard").hold()]);
