@@ -1,5 +1,6 @@
 //! What a person or a program sees of a run while it goes on.
 
+pub mod beside;
 pub mod diff;
 pub mod human;
 pub mod json;
