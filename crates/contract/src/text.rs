@@ -10,7 +10,9 @@ pub fn neutralise(text: &str) -> String {
             '\u{7f}' => '\u{2421}',
             c if (c as u32) < 0x20 => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
             '\u{80}'..='\u{9f}' => '\u{fffd}',
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => '\u{fffd}',
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' => '\u{fffd}',
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => '\u{fffd}',
+            '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
             c => c,
         })
         .collect()
@@ -65,6 +67,7 @@ mod tests {
     #[test]
     fn escapes_become_visible() {
         assert_eq!(neutralise("a\x1b[2Jb\r\u{202e}c\u{9b}1m"), "a␛[2Jb␍\u{fffd}c\u{fffd}1m");
+        assert_eq!(neutralise("\u{61c}\u{2029}\u{ad}\u{e0041}"), "\u{fffd}".repeat(4));
         assert_eq!(neutralise("ok\n\tünï"), "ok\n\tünï");
     }
 

@@ -1,31 +1,39 @@
 //! Asking the person at the terminal.
 //!
-//! The question is read and written through `/dev/tty`, never through standard input. What is shown
-//! is neutralised, so that an action cannot draw its own question. Keys typed before the question
-//! stood there are thrown away.
+//! The question is shown on, and answered from, the controlling terminal, never standard input. What
+//! is shown is neutralised, so that an action cannot draw its own question. Keys typed before the
+//! question stood there are thrown away; what counts as an answer is said in [`answer`].
+
+pub mod answer;
 
 use std::{
-    fs::{File, OpenOptions},
     io::{Read, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
-use homarus_contract::{
-    BoxFuture,
-    text::{bounded, neutralise, one_line},
-};
+use crossterm::event::{self, Event as Key, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use homarus_contract::BoxFuture;
 use homarus_driver::ports::{Approver, Decision, Question};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    termios::{QueueSelector, tcflush},
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use self::answer::{Answer, Heard, Input, QUIET_MS};
+use crate::{
+    env,
+    show::{
+        pager::Pager,
+        question::{self, Shown},
+        seat::{self, Seat, Signals},
+        style::Style,
+        styled::{Line, wrap_all},
+    },
 };
 
-use crate::{env, show::style::Style};
-
-const SHOWN_BYTES_MAX: usize = 12_000;
+const TICK: Duration = Duration::from_millis(50);
+const LINE_BYTES_MAX: usize = 1024;
 
 /// Who is asked.
 pub enum Asking {
@@ -48,7 +56,7 @@ impl TerminalApprover {
 
     /// Whether there is a terminal to ask at.
     pub fn has_terminal() -> bool {
-        open_terminal().is_some()
+        seat::open().is_ok()
     }
 }
 
@@ -58,7 +66,7 @@ impl Approver for TerminalApprover {
             Asking::Nobody => Box::pin(std::future::ready(None)),
             Asking::OtherProcess => {
                 let run = question.run.clone();
-                crate::put::say!("{}", render(&question, Style::for_stderr()));
+                crate::put::say!("\n{}", painted(&Shown::of(&question).lines(), Style::for_stderr()));
                 crate::put::say!("waiting for `homarus runs approve {run}` (or `--deny`)");
                 Box::pin(std::future::pending())
             }
@@ -67,33 +75,30 @@ impl Approver for TerminalApprover {
     }
 }
 
-/// The question as it is shown: the action and its exact diff.
-pub fn render(question: &Question, style: Style) -> String {
-    let mut text = format!(
-        "\n{} {}\n  {} {}\n  why asked: {}\n",
-        style.yellow("? approval"),
-        style.bold(&one_line(&question.plan.summary, 400)),
-        one_line(&question.action.tool, 64),
-        style.dim(&neutralise(&bounded(&question.action.arguments, SHOWN_BYTES_MAX, ""))),
-        one_line(&question.reason, 300),
-    );
-    let diff = question.diff.as_ref().map(|diff| diff.text.as_str()).or(question.plan.diff.as_deref());
-    if let Some(diff) = diff.filter(|diff| !diff.is_empty()) {
-        let heading = if question.diff.is_some() { "what it did, not applied yet:" } else { "what it would do:" };
-        let shown = neutralise(&bounded(diff, SHOWN_BYTES_MAX, "`v` shows all of it"));
-        text.push_str(&format!("  {heading}\n{}\n", style.diff(&shown)));
+/// A decision of the person at this keyboard.
+pub fn decision(granted: bool, why: String) -> Decision {
+    Decision { granted, who: format!("terminal:{}", env::user()), why }
+}
+
+/// A key as far as answers are concerned.
+pub fn input_of(key: &KeyEvent) -> Input {
+    let bare = key.modifiers.difference(KeyModifiers::SHIFT).is_empty();
+    match key.code {
+        KeyCode::Enter => Input::Enter,
+        KeyCode::Char('j') if key.modifiers == KeyModifiers::CONTROL => Input::Enter,
+        KeyCode::Backspace if bare => Input::Backspace,
+        KeyCode::Char(c) if bare => Input::Char(c),
+        _ => Input::Other,
     }
-    for (path, reason) in question.diff.iter().flat_map(|diff| &diff.refused) {
-        text.push_str(&format!("  {} {}\n", style.red("never applied:"), one_line(&format!("{path}: {reason}"), 300)));
-    }
-    text
 }
 
 async fn ask_at_terminal(question: Question) -> Option<Decision> {
     let over = Arc::new(AtomicBool::new(false));
     let _end_with_us = EndOnDrop(over.clone());
-    let answer = tokio::task::spawn_blocking(move || converse(&question, &over)).await;
-    answer.ok().flatten()
+    let answer = tokio::task::spawn_blocking(move || {
+        if env::wants_plain_lines() { converse_plainly(&question, &over) } else { converse(&question, &over) }
+    });
+    answer.await.ok().flatten()
 }
 
 /// Tells the reading thread that its answer is not wanted any more.
@@ -105,55 +110,150 @@ impl Drop for EndOnDrop {
     }
 }
 
+fn painted(lines: &[Line], style: Style) -> String {
+    lines.iter().map(|line| line.paint(style)).collect::<Vec<_>>().join("\n")
+}
+
+/// Keys are read one by one; `None` when the terminal is gone or the answer is not wanted any more.
 fn converse(question: &Question, over: &AtomicBool) -> Option<Decision> {
-    let mut terminal = open_terminal()?;
-    let style = Style::for_stderr();
-    write!(terminal, "{}", render(question, style)).ok()?;
+    let style = Style::for_terminal();
+    let mut seat = Seat::take(Signals::Kept).ok()?;
+    let (columns, rows) = seat.size();
+    let lines = wrap_all(&Shown::in_short(question, rows.saturating_sub(6), "v").lines(), columns, 2);
+    seat.write(&format!("\n{}\n", painted(&lines, style)));
+    seat.drain();
+    let clock = Instant::now();
+    let now_ms = || clock.elapsed().as_millis() as u64;
+    let mut answer = Answer::new(now_ms());
+    let mut shown = Line::default();
     loop {
-        write!(terminal, "  allow it? [y]es, [n]o, [v]iew all: ").ok()?;
-        terminal.flush().ok()?;
-        // Only keys typed from here on count: the question stands.
-        tcflush(&terminal, QueueSelector::IFlush).ok()?;
-        let line = read_line(&mut terminal, over)?;
-        let (word, why) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-        let granted = match word.to_lowercase().as_str() {
-            "y" | "yes" => true,
-            "n" | "no" => false,
-            "v" | "view" => {
-                let diff = question.diff.as_ref().map(|diff| diff.text.as_str()).or(question.plan.diff.as_deref());
-                let all = format!("{}\n{}", question.action.arguments, diff.unwrap_or_default());
-                writeln!(terminal, "{}", style.diff(&neutralise(&all))).ok()?;
+        let prompt = match answer.listens() {
+            true => question::prompt(columns, answer.line()),
+            false => Line::plain(&format!("… keys count {QUIET_MS} ms after the last one")),
+        };
+        if prompt != shown {
+            seat.write(&format!("\r\x1b[K{}", prompt.cut(columns.saturating_sub(1)).paint(style)));
+            shown = prompt;
+        }
+        let ready = event::poll(TICK).ok()?;
+        if over.load(Ordering::Relaxed) {
+            seat.write("\n");
+            return None;
+        }
+        if !ready {
+            answer.idle(now_ms());
+            continue;
+        }
+        let heard = match event::read().ok()? {
+            Key::Key(key) if key.kind == KeyEventKind::Release => continue,
+            Key::Key(key) => answer.input(&input_of(&key), now_ms()),
+            Key::Resize(..) => continue,
+            _ => answer.input(&Input::Other, now_ms()),
+        };
+        let decided = match heard {
+            Heard::Yes => decision(true, String::new()),
+            Heard::No { why } => decision(false, why),
+            Heard::View => {
+                page(&mut seat, question, style, over)?;
+                seat.drain();
+                answer = Answer::new(now_ms());
                 continue;
             }
-            _ => continue,
+            Heard::Taken | Heard::Elsewhere(_) => continue,
         };
-        return Some(Decision { granted, who: format!("terminal:{}", env::user()), why: why.trim().to_owned() });
+        seat.write("\n");
+        return Some(decided);
     }
 }
 
-fn open_terminal() -> Option<File> {
-    OpenOptions::new().read(true).write(true).open("/dev/tty").ok()
+/// The whole question on a screen of its own, until the reader closes it.
+fn page(seat: &mut Seat, question: &Question, style: Style, over: &AtomicBool) -> Option<()> {
+    let mut pager = Pager::new(question::title(question), question::all(question));
+    seat.alternate(true);
+    loop {
+        let (columns, rows) = seat.size();
+        let screen: Vec<String> = pager.screen(columns, rows).iter().map(|line| line.paint(style)).collect();
+        seat.write(&format!("\x1b[H\x1b[2J{}", screen.join("\r\n")));
+        while !event::poll(TICK).ok()? {
+            if over.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+        if let Key::Key(key) = event::read().ok()?
+            && key.kind != KeyEventKind::Release
+            && !pager.key(key)
+        {
+            seat.alternate(false);
+            return Some(());
+        }
+    }
 }
 
-/// One line, or `None` when the terminal is gone or the answer is not wanted any more.
-fn read_line(terminal: &mut File, over: &AtomicBool) -> Option<String> {
-    let mut line = Vec::new();
-    let mut byte = [0u8; 1];
+/// For screen readers and simple terminals: whole lines, nothing redrawn.
+fn converse_plainly(question: &Question, over: &AtomicBool) -> Option<Decision> {
+    let mut terminal = seat::open().ok()?;
+    let style = Style::for_terminal();
+    write!(terminal, "\n{}\n", painted(&Shown::of(question).lines(), style)).ok()?;
     loop {
-        let mut fds = [PollFd::new(terminal, PollFlags::IN)];
-        let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-        let ready = poll(&mut fds, Some(&tick)).ok()?;
+        wait_for_quiet(&mut terminal, over)?;
+        write!(terminal, "  allow it? y, n or v (view all), then Enter: ").ok()?;
+        terminal.flush().ok()?;
+        let line = read_line(&mut terminal, over)?;
+        let mut answer = Answer::new(0);
+        answer.idle(QUIET_MS);
+        let typed = line.chars().map(Input::Char).chain([Input::Enter]);
+        let heard = typed.map(|input| answer.input(&input, QUIET_MS)).last();
+        match heard {
+            Some(Heard::Yes) => return Some(decision(true, String::new())),
+            Some(Heard::No { why }) => return Some(decision(false, why)),
+            Some(Heard::View) => writeln!(terminal, "{}", painted(&question::all(question), style)).ok()?,
+            _ => writeln!(terminal, "  that is no answer").ok()?,
+        }
+    }
+}
+
+/// Throws away what is typed until nothing was for a while.
+fn wait_for_quiet(terminal: &mut std::fs::File, over: &AtomicBool) -> Option<()> {
+    let quiet = Duration::from_millis(QUIET_MS);
+    let mut since = Instant::now();
+    rustix::termios::tcflush(&*terminal, rustix::termios::QueueSelector::IFlush).ok()?;
+    while since.elapsed() < quiet {
+        if readable(terminal)? {
+            rustix::termios::tcflush(&*terminal, rustix::termios::QueueSelector::IFlush).ok()?;
+            since = Instant::now();
+        }
         if over.load(Ordering::Relaxed) {
             return None;
         }
-        if ready == 0 {
+    }
+    // A line begun in that time is not an answer either.
+    rustix::termios::tcflush(&*terminal, rustix::termios::QueueSelector::IFlush).ok()?;
+    Some(())
+}
+
+/// One line, or `None` when the terminal is gone or the answer is not wanted any more.
+fn read_line(terminal: &mut std::fs::File, over: &AtomicBool) -> Option<String> {
+    let mut line = Vec::new();
+    let mut byte = [0u8; 1];
+    loop {
+        let ready = readable(terminal)?;
+        if over.load(Ordering::Relaxed) {
+            return None;
+        }
+        if !ready {
             continue;
         }
         match terminal.read(&mut byte).ok()? {
             0 => return None,
             _ if byte[0] == b'\n' => return Some(String::from_utf8_lossy(&line).into_owned()),
-            _ if line.len() < 1024 => line.push(byte[0]),
+            _ if line.len() < LINE_BYTES_MAX => line.push(byte[0]),
             _ => {}
         }
     }
+}
+
+fn readable(terminal: &std::fs::File) -> Option<bool> {
+    let mut fds = [PollFd::new(terminal, PollFlags::IN)];
+    let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
+    Some(poll(&mut fds, Some(&tick)).ok()? > 0)
 }

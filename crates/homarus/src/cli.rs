@@ -26,6 +26,8 @@ enum Command {
     Run(commands::run::Args),
     /// Bring back what was there before a run changed it
     Undo(commands::undo::Args),
+    /// Talk with an agent that works in a folder
+    Chat(commands::chat::Args),
     /// See, check, continue and end runs
     #[command(subcommand)]
     Runs(Runs),
@@ -159,6 +161,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => args.execute(),
             Command::Undo(args) => args.execute(),
+            Command::Chat(args) => args.execute(),
             Command::Runs(Runs::List(args)) => args.execute(),
             Command::Runs(Runs::Show(args)) => args.execute(),
             Command::Runs(Runs::Log(args)) => args.execute(),
@@ -220,8 +223,10 @@ mod tests {
     #[test]
     fn every_operation_has_its_command_and_no_command_lacks_one() {
         let root = Cli::command();
+        // A chat is no operation but a surface: it starts runs, says things and configures them.
         let mut commands: Vec<String> = root
             .get_subcommands()
+            .filter(|noun| noun.get_name() != "chat")
             .flat_map(|noun| {
                 let verbs: Vec<_> = noun.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
                 if verbs.is_empty() {

@@ -87,6 +87,14 @@ impl CliError {
         }
     }
 
+    /// The same with the help, where there is no room for more lines.
+    pub fn brief(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{} ({help})", self.summary()),
+            None => self.summary(),
+        }
+    }
+
     pub fn advice(self) -> Option<String> {
         self.help
     }

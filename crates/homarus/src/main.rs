@@ -5,6 +5,7 @@
 
 mod agents;
 mod approver;
+mod chat;
 mod choose;
 mod cli;
 mod commands;

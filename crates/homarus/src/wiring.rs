@@ -22,7 +22,10 @@ use homarus_contract::{
     outbound::Outbound,
     tool::{ReadRules, SkillShelf, Tool},
 };
-use homarus_driver::{Control, Driver, Ended, Stop, ports::Observer};
+use homarus_driver::{
+    Control, Driver, Ended, Stop,
+    ports::{Approver, Observer},
+};
 use homarus_guard::{Guard, Hosts, Readable};
 use homarus_models::{Registry, prices::Prices};
 use homarus_sandbox::{L1, ProbeReport};
@@ -30,9 +33,7 @@ use homarus_store::Store;
 use homarus_workflow::undo::WorkspaceUndo;
 
 use crate::{
-    agents,
-    approver::TerminalApprover,
-    choose,
+    agents, choose,
     config::Config,
     conversation,
     dirs::Dirs,
@@ -75,7 +76,7 @@ impl Runtime {
         dirs: &Dirs,
         config: &Config,
         observer: impl FnOnce(&Arc<Store>) -> Arc<dyn Observer>,
-        approver: TerminalApprover,
+        approver: impl Approver + 'static,
     ) -> Result<Self, CliError> {
         let store = Store::open(homarus_store::Options::new(&dirs.state))?;
         let observer = observer(&store);
@@ -268,6 +269,7 @@ async fn watch_signals(control: Control) {
 
 #[allow(clippy::disallowed_methods, reason = "the user asked twice; the journal needs no farewell")]
 fn leave_now() -> ! {
+    crate::show::seat::give_back();
     std::process::exit(i32::from(exit::CANCELLED))
 }
 

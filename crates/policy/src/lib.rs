@@ -16,7 +16,7 @@ pub mod path;
 pub mod pattern;
 pub mod rule;
 pub mod shell;
-mod suggest;
+pub mod suggest;
 mod wildcard;
 
 pub use evaluate::{Decision, Explanation, Tried};

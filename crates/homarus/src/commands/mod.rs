@@ -6,6 +6,7 @@ pub mod agents_edit;
 pub mod agents_list;
 pub mod agents_show;
 pub mod agents_switch;
+pub mod chat;
 pub mod completions;
 pub mod config_check;
 pub mod config_edit;

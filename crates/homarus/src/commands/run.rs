@@ -110,8 +110,13 @@ impl Approvals {
 }
 
 impl Answering {
+    /// Whether answers come from another process.
+    pub fn is_elsewhere(&self) -> bool {
+        self.approvals_from == Source::Cli
+    }
+
     pub fn can_answer(&self) -> bool {
-        self.approvals_from == Source::Cli || TerminalApprover::has_terminal()
+        self.is_elsewhere() || TerminalApprover::has_terminal()
     }
 
     /// What was asked for, or to ask where somebody can answer.
@@ -290,7 +295,7 @@ pub fn read_prompt(given: &str) -> Result<String, CliError> {
     Ok(text.to_owned())
 }
 
-fn parse_usd(text: &str) -> Result<f64, String> {
+pub fn parse_usd(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(usd) if usd > 0.0 && usd <= 1_000_000.0 => Ok(usd),
         _ => Err("expected an amount in USD over 0, for example 0.50".to_owned()),

@@ -204,7 +204,7 @@ fn print(response: &UndoResponse) -> Result<(), CliError> {
 }
 
 /// The first event of an undo run, and the blobs it names.
-fn accepted(
+pub fn accepted(
     undoing: &Undoing,
     workspace: PathBuf,
     approvals: ApprovalsMode,

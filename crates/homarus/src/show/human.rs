@@ -235,3 +235,14 @@ pub fn plain_arguments(json: &str) -> String {
         .collect();
     one_line(&parts.join(", "), ARGUMENTS_CHARS_MAX)
 }
+
+/// The argument that says most, alone: the command, the path, the pattern.
+pub fn main_argument(json: &str) -> String {
+    const TELLING: [&str; 8] = ["command", "path", "pattern", "url", "query", "name", "text", "note"];
+    if let Ok(serde_json::Value::Object(object)) = serde_json::from_str(json)
+        && let Some(serde_json::Value::String(text)) = TELLING.iter().find_map(|key| object.get(*key))
+    {
+        return one_line(text.trim_end(), ARGUMENTS_CHARS_MAX);
+    }
+    plain_arguments(json)
+}

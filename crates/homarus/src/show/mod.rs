@@ -1,9 +1,15 @@
 //! What a person or a program sees of a run while it goes on.
 
+pub mod diff;
 pub mod human;
 pub mod json;
+pub mod pager;
 pub mod progress;
+pub mod question;
+pub mod seat;
 pub mod style;
+pub mod styled;
+pub mod syntax;
 pub mod utf8;
 
 use homarus_contract::{

@@ -28,6 +28,11 @@ impl Style {
         Self::of(std::io::stdout().is_terminal())
     }
 
+    /// Colours on the controlling terminal, whatever standard output and error are.
+    pub fn for_terminal() -> Self {
+        Self::of(true)
+    }
+
     fn of(is_terminal: bool) -> Self {
         let dumb = env::TERM.get().is_some_and(|term| term == "dumb");
         let forced = env::CLICOLOR_FORCE.get().is_some_and(|value| value != "0");
@@ -102,21 +107,14 @@ impl Style {
         self.paint("33", text)
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.enabled { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    /// `code`: the parameters of an SGR sequence; none, no sequence.
+    pub fn paint(self, code: &str, text: &str) -> String {
+        if self.enabled && !code.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A diff with its added and removed lines coloured. The text must be neutralised already.
+    /// A diff in colours, for lines that are printed as they are.
     pub fn diff(self, text: &str) -> String {
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| match line.as_bytes().first() {
-                Some(b'+') => self.green(line),
-                Some(b'-') => self.red(line),
-                Some(b'@') => self.dim(line),
-                _ => line.to_owned(),
-            })
-            .collect();
+        let lines: Vec<String> = super::diff::lines(text).iter().map(|line| line.paint(self)).collect();
         lines.join("\n")
     }
 }

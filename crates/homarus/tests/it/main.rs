@@ -1,6 +1,7 @@
 //! The whole of Homarus: the protocol against kills, and the program as its users run it.
 
 mod agents;
+mod chat;
 mod cli;
 mod config;
 mod conversations;
@@ -13,6 +14,7 @@ mod parallel;
 mod program;
 mod protocol;
 mod rules;
+mod seat;
 mod site;
 mod skills;
 mod terminal;
