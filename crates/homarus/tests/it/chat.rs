@@ -222,6 +222,25 @@ fn killed_over_a_question_it_is_asked_again() {
 }
 
 #[test]
+fn left_over_a_question_it_is_asked_again_and_escape_lets_the_change_go() {
+    let program = Program::with_turns(vec![write("a.txt", "x\n"), Turn::text("Later.")]);
+    let mut terminal = chat(&program, &[]);
+    terminal.type_keys("do it\r");
+    terminal.wait_on_screen(LISTENS);
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.end(), 130);
+    let mut terminal = Terminal::run(&program, &["chat", "last"]);
+    terminal.wait_on_screen(LISTENS);
+    terminal.type_keys("\x1b");
+    terminal.wait_until("the stop", |terminal| terminal.page().contains("■ stopped"));
+    terminal.wait_on_screen(READY);
+    say(&mut terminal, "then not", "Later.");
+    assert_eq!(program.file("a.txt"), None);
+    assert!(!program.kinds().contains(&"approval_decided".to_owned()));
+    program.verify();
+}
+
+#[test]
 fn the_terminal_is_given_back_however_it_ends() {
     for how in ["\x03", "TERM", "HUP", "pager"] {
         let program = Program::with_turns(vec![Turn::text("never heard").hold()]);
