@@ -96,7 +96,7 @@ async fn ask_at_terminal(question: Question) -> Option<Decision> {
     let over = Arc::new(AtomicBool::new(false));
     let _end_with_us = EndOnDrop(over.clone());
     let answer = tokio::task::spawn_blocking(move || {
-        if env::ACCESSIBLE.is_set() { converse_plainly(&question, &over) } else { converse(&question, &over) }
+        if env::wants_plain_lines() { converse_plainly(&question, &over) } else { converse(&question, &over) }
     });
     answer.await.ok().flatten()
 }

@@ -24,7 +24,6 @@ pub const OLLAMA_HOST: Variable = Variable { name: "OLLAMA_HOST", help: "Address
 pub const VISUAL: Variable = Variable { name: "VISUAL", help: "Editor for `homarus config edit`, before EDITOR" };
 pub const EDITOR: Variable = Variable { name: "EDITOR", help: "Editor for `homarus config edit`" };
 pub const NO_COLOR: Variable = Variable { name: "NO_COLOR", help: "Set to anything: no colours" };
-
 pub const CLICOLOR_FORCE: Variable =
     Variable { name: "CLICOLOR_FORCE", help: "Set to anything but 0: colours also where there is no terminal" };
 pub const TERM: Variable = Variable { name: "TERM", help: "The kind of terminal; `dumb`: no colours" };
@@ -49,6 +48,11 @@ pub const ALL: &[&Variable] = &[
     &TERM,
     &ACCESSIBLE,
 ];
+
+/// Whether nothing is to be redrawn, by wish or because the terminal cannot.
+pub fn wants_plain_lines() -> bool {
+    ACCESSIBLE.is_set() || TERM.get().is_some_and(|term| term == "dumb")
+}
 
 impl Variable {
     /// Its value, if it is set and not empty.

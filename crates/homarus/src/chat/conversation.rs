@@ -17,7 +17,7 @@ use crate::{
     agents, choose,
     commands::{
         run::{Request, accepted, offered},
-        undo,
+        runs_show, undo,
     },
     config::Config,
     conversation::{Change, current, rests_on, who},
@@ -157,15 +157,13 @@ impl Conversation {
         let fence = claim(store, &run).await?;
         self.runtime.register(&run)?;
         // Read once more: until now it may have been somebody else's.
-        match store.read(&run.stream(), fence.seq().saturating_sub(2), 1)?.first().map(|record| &record.event) {
-            Some(homarus_contract::event::Event::Waiting { on: WaitingOn::Approval { .. } }) => {
-                return Ok(Found::Asking(fence));
-            }
-            Some(homarus_contract::event::Event::Waiting { on: WaitingOn::Resolution { .. } }) => {
-                store.release(fence).await?;
-                return Ok(Found::Unknown(run));
-            }
-            _ => {}
+        let detail = runs_show::detail(store, &run)?;
+        if detail.question.is_some() {
+            return Ok(Found::Asking(fence));
+        }
+        if detail.unknown.is_some() {
+            store.release(fence).await?;
+            return Ok(Found::Unknown(run));
         }
         let control = Control::default();
         control.stop(Stop::Turn);

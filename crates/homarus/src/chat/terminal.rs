@@ -93,8 +93,19 @@ impl Chat {
 
     /// Until the person leaves; the exit code.
     pub async fn run(mut self, found: Option<Found>, about: About) -> Result<u8, CliError> {
+        let done = self.until_left(found, &about).await;
+        let mut last = self.desk.papers().transcript.take();
+        if let Some(run) = self.conversation.run() {
+            last.push(Printed::dim(&format!("go on with: homarus chat {run}")));
+        }
+        // An error is reported below a screen that is as it was.
+        self.screen.leave(last);
+        done
+    }
+
+    async fn until_left(&mut self, found: Option<Found>, about: &About) -> Result<u8, CliError> {
         let mut signals = Signals::new()?;
-        self.begin(found, &about)?;
+        self.begin(found, about)?;
         let mut drawn = Instant::now();
         let mut stale = true;
         while self.leaving.is_none() || self.turn.is_some() {
@@ -116,11 +127,6 @@ impl Chat {
             }
             stale = true;
         }
-        let mut last = self.desk.papers().transcript.take();
-        if let Some(run) = self.conversation.run() {
-            last.push(Printed::dim(&format!("go on with: homarus chat {run}")));
-        }
-        self.screen.leave(last);
         Ok(self.leaving.unwrap_or(exit::DONE))
     }
 
@@ -133,6 +139,9 @@ impl Chat {
         }
         self.status = about.short();
         let about = format!(" · {}", about.long());
+        if self.conversation.run().is_some() {
+            self.note(Printed::blank());
+        }
         self.note(Printed::hanging(Line::new(Look::BOLD, "homarus chat").and(Look::DIM, &about), 2));
         match found {
             None | Some(Found::Resting) => {}

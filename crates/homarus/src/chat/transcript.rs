@@ -135,10 +135,9 @@ impl Transcript {
                 }
             }
             Event::Merged { call, report } => self.merged(call, report),
-            Event::ApprovalDecided { approval, .. } => {
-                let (mark, word) = if approval.granted { ("✓", "approved") } else { ("✗", "refused") };
-                let why = if approval.why.is_empty() { String::new() } else { format!(": {}", approval.why) };
-                let text = one_line(&format!("  {mark} {word} by {}{why}", approval.who), 300);
+            // A refusal is told by what follows from it.
+            Event::ApprovalDecided { approval, .. } if approval.granted => {
+                let text = one_line(&format!("  ✓ approved by {}", approval.who), 300);
                 self.note(coloured(Colour::Yellow, &text));
             }
             Event::Nudged { text, .. } => {

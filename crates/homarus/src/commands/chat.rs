@@ -55,7 +55,7 @@ impl Args {
         let config = Config::load(&dirs)?;
         let settings = self.settings()?;
         let at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        if at_terminal && !self.json && !env::ACCESSIBLE.is_set() && !self.answering.is_elsewhere() {
+        if at_terminal && !self.json && !env::wants_plain_lines() && !self.answering.is_elsewhere() {
             return wiring::block_on(self.at_terminal(dirs, config, settings))?;
         }
         wiring::block_on(self.plainly(dirs, config, settings))?

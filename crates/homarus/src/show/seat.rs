@@ -118,3 +118,54 @@ pub fn give_back() {
 pub fn open() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::Read,
+        process::{Command, Stdio},
+    };
+
+    use nix::{
+        pty::openpty,
+        sys::termios::{LocalFlags, tcgetattr},
+    };
+
+    use super::*;
+
+    #[test]
+    #[ignore = "started by the test below, at a terminal of its own"]
+    fn takes_the_seat_and_panics() {
+        let mut seat = Seat::take(Signals::Keys).unwrap();
+        seat.alternate(true);
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let pty = openpty(None, None).unwrap();
+        let (mut keyboard, seat) = (File::from(pty.master), File::from(pty.slave));
+        let before = tcgetattr(&seat).unwrap();
+        let mut child = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "show::seat::tests::takes_the_seat_and_panics", "--nocapture"])
+            .stdin(seat.try_clone().unwrap())
+            .stdout(Stdio::from(seat.try_clone().unwrap()))
+            .stderr(seat.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(tcgetattr(&seat).unwrap().local_flags, before.local_flags);
+        assert!(before.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO));
+        drop(seat);
+        let mut written = Vec::new();
+        // The end of a pseudo-terminal is an error; what was read until then is there.
+        let _ = keyboard.read_to_end(&mut written);
+        let written = String::from_utf8_lossy(&written);
+        let at = |part: &str| written.rfind(part).unwrap_or_else(|| panic!("{part:?} is missing: {written}"));
+        assert!(at("on purpose") > at(ALTERNATE_ON), "{written}");
+        assert!(at(PASTE_OFF) > at(PASTE_ON) && at(ALTERNATE_OFF) > at(ALTERNATE_ON), "{written}");
+    }
+}

@@ -145,7 +145,7 @@ fn of_fifty_approvals_buffered_input_gives_none() {
         terminal.wait_on_screen(LISTENS);
         assert_eq!(program.file(&format!("f{number}.txt")), None, "{}", terminal.page());
         terminal.type_keys("n\r");
-        terminal.wait_until("the refusal", |terminal| terminal.page().matches("✗ refused by").count() > number);
+        terminal.wait_until("the refusal", |terminal| terminal.page().matches("✗ not applied: ").count() > number);
     }
     terminal.wait_until("the end", |terminal| terminal.page().contains("I give up."));
     let decided: Vec<Value> =
@@ -218,6 +218,25 @@ fn killed_over_a_question_it_is_asked_again() {
     terminal.type_keys("y\r");
     terminal.wait_until("the answer", |terminal| terminal.page().contains("Done."));
     assert_eq!(program.file("a.txt").as_deref(), Some("x\n"));
+    program.verify();
+}
+
+#[test]
+fn left_over_a_question_it_is_asked_again_and_escape_lets_the_change_go() {
+    let program = Program::with_turns(vec![write("a.txt", "x\n"), Turn::text("Later.")]);
+    let mut terminal = chat(&program, &[]);
+    terminal.type_keys("do it\r");
+    terminal.wait_on_screen(LISTENS);
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.end(), 130);
+    let mut terminal = Terminal::run(&program, &["chat", "last"]);
+    terminal.wait_on_screen(LISTENS);
+    terminal.type_keys("\x1b");
+    terminal.wait_until("the stop", |terminal| terminal.page().contains("■ stopped"));
+    terminal.wait_on_screen(READY);
+    say(&mut terminal, "then not", "Later.");
+    assert_eq!(program.file("a.txt"), None);
+    assert!(!program.kinds().contains(&"approval_decided".to_owned()));
     program.verify();
 }
 
@@ -383,6 +402,33 @@ fn without_a_terminal_lines_are_messages() {
     assert_eq!(all[1..], ["second", "third"]);
     let done = piped(&["chat", "nonsense"], "");
     assert_eq!(done.status.code(), Some(1), "{done:?}");
+}
+
+#[test]
+fn for_simple_terminals_whole_lines_are_read_and_nothing_is_redrawn() {
+    let program = Program::with_turns(vec![
+        write("a.txt", "x\n").hold(),
+        shell("cat a.txt"),
+        Turn::text("Done."),
+        Turn::text("More."),
+    ]);
+    let mut terminal = Terminal::sized(&program, &["chat"], 80, 24, &[("ACCESSIBLE", "1"), ("NO_COLOR", "1")]);
+    terminal.wait_for("you: ");
+    terminal.type_keys("do it\n");
+    program.wait_for_model_calls(1);
+    terminal.type_keys("y\ny\n");
+    program.server.release();
+    terminal.wait_for("allow it?");
+    assert_eq!(program.file("a.txt"), None);
+    terminal.type_keys("y\n");
+    terminal.wait_for("Done.");
+    assert_eq!(program.file("a.txt").as_deref(), Some("x\n"));
+    terminal.wait_until("the next prompt", |terminal| terminal.written().matches("you: ").count() == 2);
+    terminal.type_keys("more\n");
+    terminal.wait_for("More.");
+    terminal.type_keys("/quit\n");
+    assert_eq!(terminal.end(), 0);
+    assert!(!terminal.written().contains('\u{1b}'), "{:?}", terminal.written());
 }
 
 /// The same program in another terminal than our own, which scrolls, wraps and reflows by itself.
