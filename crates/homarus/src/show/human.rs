@@ -7,7 +7,7 @@ use std::{
 
 use homarus_contract::{
     event::{ActResult, Event},
-    ids::RunId,
+    ids::{CallId, RunId},
     journal::Journal,
     message::Block,
     sandbox::{Exit, OutputChunk},
@@ -15,7 +15,7 @@ use homarus_contract::{
 };
 use homarus_driver::ports::{Live, Observer};
 
-use super::{style::Style, utf8::Utf8Stream};
+use super::{beside::Beside, style::Style, utf8::Utf8Stream};
 use crate::put;
 
 /// Live output of one call beyond this is not shown; the journal has all of it.
@@ -38,6 +38,7 @@ struct Screen {
     /// The same for a call's live output.
     in_output: bool,
     output_lines: u32,
+    calls: Beside,
 }
 
 impl Human {
@@ -75,7 +76,7 @@ impl Observer for Human {
         self.with(|screen, style| match live {
             Live::Text { text } => screen.text(text),
             Live::CallStarted { .. } | Live::CallDelta { .. } => {}
-            Live::Output { chunk, .. } => screen.output(chunk, style),
+            Live::Output { call, chunk } => screen.call_output(call, chunk, style),
             Live::Pause { model, ms } => {
                 screen.note(&style.yellow(&format!(
                     "{} {model}: trying again in {}",
@@ -92,14 +93,21 @@ impl Screen {
         match event {
             Event::BlockDone { block: Block::ToolCall(call), .. } => {
                 let arguments = plain_arguments(&call.arguments);
-                self.note(&format!(
-                    "{} {}",
-                    style.bold(&format!("{} {}", style.sign("▸"), one_line(&call.name, 64))),
-                    arguments
-                ));
+                let name = format!("{} {}", style.sign("▸"), one_line(&call.name, 64));
+                let title = format!("{} {arguments}", style.bold(&name));
+                self.note(&title);
+                self.calls.titled(call.call.clone(), title);
                 self.output_lines = 0;
             }
-            Event::ActResult(result) => self.result(result, style),
+            Event::ActIntent { call, .. } => self.calls.started(call.clone()),
+            Event::ActResult(result) => {
+                self.show_held(&result.call, style);
+                self.turn_to(&result.call);
+                self.result(result, style);
+                if let Some(next) = self.calls.ended(&result.call) {
+                    self.show_held(&next, style);
+                }
+            }
             Event::Denied { reason, .. } => {
                 self.note(&style.red(&format!("  {} denied: {}", style.sign("✗"), one_line(reason, 300))))
             }
@@ -164,6 +172,28 @@ impl Screen {
         let mut out = io::stdout().lock();
         let _ = out.write_all(neutralise(text).as_bytes()).and_then(|()| out.flush());
         self.in_text = !text.ends_with('\n');
+    }
+
+    /// Output of a call, when it is that call's turn.
+    fn call_output(&mut self, call: &CallId, chunk: &OutputChunk, style: Style) {
+        for chunk in self.calls.output(call, chunk.clone()) {
+            self.turn_to(call);
+            self.output(&chunk, style);
+        }
+    }
+
+    fn show_held(&mut self, call: &CallId, style: Style) {
+        for chunk in self.calls.held(call) {
+            self.turn_to(call);
+            self.output(&chunk, style);
+        }
+    }
+
+    fn turn_to(&mut self, call: &CallId) {
+        if let Some(title) = self.calls.turn_to(call) {
+            self.note(&title);
+            self.output_lines = 0;
+        }
     }
 
     fn output(&mut self, chunk: &OutputChunk, style: Style) {

@@ -135,3 +135,19 @@ fn more_calls_than_may_run_at_once_are_all_done() {
     }
     program.verify();
 }
+
+#[test]
+fn people_see_calls_that_ran_at_the_same_time_one_after_the_other() {
+    let first = "touch signal/0; until test -e signal/1; do sleep 0.01; done; sleep 0.2; echo of-first";
+    let second = "echo of-second; touch signal/1; until test -e signal/0; do sleep 0.01; done; echo of-second-again";
+    let program = signalling([vec![shells(&[first, second])], done()].concat(), "");
+    let done = program.output(&["run", "do it", "--approvals", "auto", "--steps-max", "6"]);
+    let shown: Vec<&str> = done.stderr.lines().filter(|line| line.contains("▸ ") || line.contains("│ ")).collect();
+    let is = |at: usize, text: &str| assert!(shown[at].contains(text), "{text}: {shown:#?}");
+    assert_eq!(shown.len(), 7, "{shown:#?}");
+    is(2, "touch signal/0");
+    is(3, "│ of-first");
+    is(4, "echo of-second; touch");
+    is(5, "│ of-second");
+    is(6, "│ of-second-again");
+}
