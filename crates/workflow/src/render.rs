@@ -73,7 +73,8 @@ pub fn stat(shown: &[Shown]) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, " {} | {} | {lines}", path.path, kind(&path.old, &path.new));
     }
-    let _ = writeln!(text, "{} paths changed, {added} lines added, {removed} lines removed", shown.len());
+    let paths = if shown.len() == 1 { "1 path".to_owned() } else { format!("{} paths", shown.len()) };
+    let _ = writeln!(text, "{paths} changed, {added} lines added, {removed} lines removed");
     text
 }
 

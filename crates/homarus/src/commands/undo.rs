@@ -120,6 +120,7 @@ impl Args {
             status: None,
             summary: match undoing.changes.len() {
                 0 => "Nothing is left to undo.".to_owned(),
+                1 => "1 path would be undone.".to_owned(),
                 paths => format!("{paths} paths would be undone."),
             },
             undone: Vec::new(),

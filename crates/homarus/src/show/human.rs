@@ -117,10 +117,11 @@ impl Screen {
             Event::Merged { report, .. } => {
                 for conflict in &report.conflicts {
                     let path = one_line(&conflict.path, 200);
-                    let kept = one_line(&conflict.kept_at, 300);
-                    self.note(
-                        &style.yellow(&format!("  ! {path} was changed meanwhile; the agent's version is in {kept}")),
-                    );
+                    let kept = match conflict.kept_at.as_str() {
+                        "" => String::new(),
+                        kept => format!("; the other version is in {}", one_line(kept, 300)),
+                    };
+                    self.note(&style.yellow(&format!("  ! {path} was changed meanwhile and stays{kept}")));
                 }
                 if !report.merged.is_empty() {
                     let paths: Vec<String> = report.merged.iter().take(8).map(|path| one_line(path, 80)).collect();

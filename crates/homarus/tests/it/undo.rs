@@ -220,7 +220,7 @@ fn a_request_that_reads_like_an_undo_run_is_none() {
     program.output(&["run", &request, "--approvals", "auto", "--steps-max", "2"]);
     assert_eq!(program.file("a").as_deref(), Some("y\n"));
     let diff = json_of(&program.output(&["undo", &id, "--dry-run", "--json"]));
-    assert!(diff["summary"].as_str().unwrap().starts_with("1 paths"), "{diff}");
+    assert!(diff["summary"].as_str().unwrap().starts_with("1 path "), "{diff}");
 }
 
 #[test]

@@ -105,7 +105,10 @@ impl State {
             End::Merged(report) => report,
         };
         let refused = self.result.as_ref().map_or(0, |result| result.diff.refused.len());
-        let undone = format!("Undone: {} paths.", report.merged.len());
+        let undone = match report.merged.len() {
+            1 => "Undone: 1 path.".to_owned(),
+            paths => format!("Undone: {paths} paths."),
+        };
         if report.conflicts.is_empty() && refused == 0 {
             return finish(FinishStatus::Completed, &undone);
         }
