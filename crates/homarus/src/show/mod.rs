@@ -1,7 +1,7 @@
 //! What a person or a program sees of a run while it goes on.
 
-pub mod diff;
 pub mod beside;
+pub mod diff;
 pub mod human;
 pub mod json;
 pub mod pager;
