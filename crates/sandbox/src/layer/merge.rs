@@ -44,8 +44,10 @@ struct Merge<'a> {
     report: MergeReport,
 }
 
-/// What the owner of a folder needs to work in it.
-const OWNER: u32 = 0o700;
+/// What the owner of a folder needs to work in it; root needs nothing.
+fn needed_bits() -> u32 {
+    if rustix::process::geteuid().is_root() { 0 } else { 0o700 }
+}
 
 enum Applied {
     Yes,
@@ -95,12 +97,12 @@ impl Merge<'_> {
         let was_folder = matches!(change.old, Entry::Folder { .. });
         let done = match &change.new {
             Entry::Absent => place.unlink(was_folder),
-            Entry::Folder { mode } if was_folder => place.set_mode(mode | OWNER),
+            Entry::Folder { mode } if was_folder => place.set_mode(mode | needed_bits()),
             Entry::Folder { mode } => {
                 if change.old != Entry::Absent {
                     place.unlink(false)?;
                 }
-                place.make_folder(mode | OWNER)
+                place.make_folder(mode | needed_bits())
             }
             Entry::File { hash, mode, .. } => {
                 if was_folder && let Err(error) = place.unlink(true) {
@@ -158,13 +160,13 @@ impl Merge<'_> {
     fn unlock(&mut self, diff: &LayerDiff) {
         for change in &diff.changes {
             let Entry::Folder { mode } = change.old else { continue };
-            if mode & OWNER == OWNER || inside(self.upper, &change.path).is_none() {
+            if mode & needed_bits() == needed_bits() || inside(self.upper, &change.path).is_none() {
                 continue;
             }
             // Where this cannot be done, what is inside becomes a conflict.
             if let Ok(Some(place)) = self.workspace.place(&change.path)
                 && matches!(entry::look_at(&place), Ok(Seen::Entry(now)) if now == change.old)
-                && place.set_mode(mode | OWNER).is_ok()
+                && place.set_mode(mode | needed_bits()).is_ok()
             {
                 self.locked.push((change.path.clone(), mode));
             }
@@ -174,7 +176,7 @@ impl Merge<'_> {
     fn lock_later(&mut self, path: &str, new: &Entry) {
         self.locked.retain(|(locked, _)| locked != path);
         if let Entry::Folder { mode } = new
-            && mode & OWNER != OWNER
+            && mode & needed_bits() != needed_bits()
         {
             self.locked.push((path.to_owned(), *mode));
         }
@@ -240,10 +242,10 @@ impl Merge<'_> {
     }
 }
 
-/// A folder that is open to its owner may be one that a merge has not locked yet, or has unlocked.
+/// For an ordinary user, a folder that is open to its owner may be one that a merge has not locked yet, or has unlocked.
 fn is_same(now: &Entry, wanted: &Entry) -> bool {
     match (now, wanted) {
-        (Entry::Folder { mode: now }, Entry::Folder { mode }) => now == mode || *now == mode | OWNER,
+        (Entry::Folder { mode: now }, Entry::Folder { mode }) => now == mode || *now == mode | needed_bits(),
         (now, wanted) => now == wanted,
     }
 }
