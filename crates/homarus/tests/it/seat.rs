@@ -43,7 +43,7 @@ impl Terminal {
                 command.env(name, value);
             }
         }
-        command.envs(env.iter().copied()).env("TERM", "xterm-256color").current_dir(&program.workspace);
+        command.env("TERM", "xterm-256color").envs(env.iter().copied()).current_dir(&program.workspace);
         command.stdin(seat.try_clone().unwrap()).stdout(Stdio::from(seat.try_clone().unwrap())).stderr(seat);
         let child = command.spawn().unwrap();
         let raw = Arc::new(Mutex::new(Vec::new()));
@@ -118,12 +118,13 @@ impl Terminal {
     }
 
     pub fn resize(&mut self, columns: u16, rows: u16) {
+        // First the screen: what the program draws at its new size must find it so.
+        self.emulated.lock().unwrap().screen_mut().set_size(some(rows), some(columns));
         rustix::termios::tcsetwinsize(
             &self.keyboard,
             rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 },
         )
         .unwrap();
-        self.emulated.lock().unwrap().screen_mut().set_size(some(rows), some(columns));
     }
 
     /// Types an answer until the program has ended, with pauses: without them none would count.

@@ -84,7 +84,7 @@ fn a_long_question_is_paged_and_only_an_answer_given_afterwards_counts() {
 #[test]
 fn a_plain_terminal_is_asked_with_whole_lines() {
     let program = Program::with_turns(vec![write("hello\n"), Turn::text("Done."), Turn::text("Checked.")]);
-    let mut terminal = Terminal::sized(&program, &["run", "do it"], 80, 24, &[("ACCESSIBLE", "1"), ("NO_COLOR", "1")]);
+    let mut terminal = Terminal::sized(&program, &["run", "do it"], 80, 24, &[("TERM", "dumb")]);
     terminal.wait_for("allow it?");
     assert!(!terminal.written().contains('\u{1b}'), "nothing is redrawn");
     terminal.type_keys("yes please\n");
