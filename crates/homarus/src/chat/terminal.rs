@@ -105,6 +105,8 @@ impl Chat {
 
     async fn until_left(&mut self, found: Option<Found>, about: &About) -> Result<u8, CliError> {
         let mut signals = Signals::new()?;
+        // Heard here too: the keyboard's reader can miss one that comes together with a key.
+        let mut resized = listen(SignalKind::window_change())?;
         self.begin(found, about)?;
         let mut drawn = Instant::now();
         let mut stale = true;
@@ -120,6 +122,7 @@ impl Chat {
                 ended = ended(&mut self.turn) => self.turn_ended(ended).await?,
                 (typed, at_ms) = self.keyboard.next() => self.take_typed(typed, at_ms).await?,
                 () = self.desk.news.notified() => {}
+                _ = resized.recv() => {}
                 () = tokio::time::sleep(pause), if stale || self.turn.is_some() => {}
             }
             while let Some((typed, at_ms)) = self.keyboard.pending() {
@@ -461,9 +464,12 @@ struct Signals {
     interrupt: Signal,
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, CliError> {
+    signal(kind).map_err(|error| CliError::failed(format!("signals cannot be heard: {error}")))
+}
+
 impl Signals {
     fn new() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(|error| CliError::failed(format!("signals cannot be heard: {error}")));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
