@@ -1,6 +1,7 @@
 //! Everything that must pass, in one command: each step runs whatever became of those before it, and the
 //! last line counts.
 
+mod ignored;
 mod machine;
 mod runner;
 mod tally;
@@ -71,7 +72,12 @@ pub fn run(places: &Places) -> Result<bool, String> {
             cargo.env(variable, places.venv.join("bin").join(name));
         }
     };
-    step("tests", &mut || runner.tests(&["--workspace", "--exclude", "homarus-local-model"], sh::cargo, &prepare));
+    step("tests", &mut || {
+        let mut outcome = runner.tests(&["--workspace", "--exclude", "homarus-local-model"], sh::cargo, &prepare);
+        let ignored = ignored::below(&places.root.join("crates"));
+        outcome.notes.extend(ignored.into_iter().map(|(name, reason)| format!("skipped: {name}: {reason}")));
+        outcome
+    });
     step("clippy of the inference worker", &mut || Outcome::of(worker_clippy(places)));
     step("tests of the inference worker", &mut || {
         // In the same profile as the build above, so that llama.cpp is compiled once.

@@ -1,11 +1,15 @@
 //! Conversations: further messages, and changes of model, agent or rules between them.
 
+use std::collections::BTreeSet;
+
 use homarus_contract::{
     event::{Accepted, ApprovalsMode, Event, Inbound, Reconfigured, WaitingOn},
     ids::{Hash, RunId},
-    journal::{Append, Fence, Journal, JournalError},
+    journal::{Append, Fence, Journal, JournalError, RunRow, RunStatus},
     model::ModelRef,
+    text::one_line,
 };
+use homarus_workflow::{changes::RunChanges, undo::Target};
 
 use crate::{
     agents, choose,
@@ -20,6 +24,9 @@ use crate::{
 
 const PAGE: u32 = 1_000;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// The newest runs, among which undos are looked for.
+const UNDOS_LOOKED_AT_MAX: u32 = 1_000;
+const PATHS_NAMED_MAX: usize = 20;
 
 /// What a run is now: as it was accepted, with all that was changed since.
 pub fn current(journal: &dyn Journal, run: &RunId) -> Result<Accepted, CliError> {
@@ -72,7 +79,9 @@ impl Runtime {
         let ext_id = crate::commands::run::new_run_id()?.to_string();
         let inbound = Inbound { source: source.to_owned(), ext_id, text };
         check_waits(self.store.as_ref(), run)?;
-        self.add(run, &WaitingOn::Message, Event::Said { inbound }, Vec::new()).await
+        let mut events = undone_note(self.store.as_ref(), run)?;
+        events.push(Event::Said { inbound });
+        self.add(run, &WaitingOn::Message, events, Vec::new()).await
     }
 
     /// Changes a run that rests, and says what is different now.
@@ -87,7 +96,7 @@ impl Runtime {
         let now = current(self.store.as_ref(), run)?;
         let (event, blobs) = self.worked_out(dirs, config, &now, change).await?;
         let why = event.why.clone();
-        let fence = self.add(run, &on, Event::Reconfigured(event), blobs).await?;
+        let fence = self.add(run, &on, vec![Event::Reconfigured(event)], blobs).await?;
         let mut append = Append::new(fence);
         append.push(Event::Waiting { on });
         let fence = self.store.append(append).await?;
@@ -146,8 +155,14 @@ impl Runtime {
         Ok((event, blobs))
     }
 
-    /// Takes over a run that rests on `on`, and adds an event.
-    async fn add(&self, run: &RunId, on: &WaitingOn, event: Event, blobs: Vec<Vec<u8>>) -> Result<Fence, CliError> {
+    /// Takes over a run that rests on `on`, and adds events.
+    async fn add(
+        &self,
+        run: &RunId,
+        on: &WaitingOn,
+        events: Vec<Event>,
+        blobs: Vec<Vec<u8>>,
+    ) -> Result<Fence, CliError> {
         let fence = self.store.claim(run.clone()).await?;
         // Somebody else may have had it meanwhile; what stood last is just before our taking over.
         let before = self.store.read(&run.stream(), fence.seq().saturating_sub(2), 1)?;
@@ -157,7 +172,7 @@ impl Runtime {
         }
         let mut append = Append::new(fence.clone());
         append.blobs = blobs;
-        append.push(event);
+        append.events = events;
         match self.store.append(append).await {
             Ok(fence) => Ok(fence),
             Err(error) => {
@@ -170,6 +185,32 @@ impl Runtime {
             }
         }
     }
+}
+
+/// What the model has to be told before the next message: that changes of the conversation were undone since its
+/// last turn. Without it the model would go on as if they stood.
+fn undone_note(journal: &dyn Journal, run: &RunId) -> Result<Vec<Event>, CliError> {
+    let since_ms = journal.run(run)?.updated_ms;
+    let rows = journal.runs(UNDOS_LOOKED_AT_MAX)?;
+    let done = |row: &&RunRow| row.status == RunStatus::Completed && row.created_ms >= since_ms;
+    let undos: Vec<(&RunRow, Target)> =
+        rows.iter().filter(done).filter_map(|row| Some((row, row.prompt.parse().ok()?))).collect();
+    let stands = |row: &RunRow| !undos.iter().any(|(_, target)| target.run == row.run);
+    let mut paths = BTreeSet::new();
+    for (row, _) in undos.iter().filter(|(row, target)| target.run == *run && stands(row)) {
+        paths.extend(RunChanges::read(journal, &row.run)?.applied.into_iter().map(|applied| applied.change.path));
+    }
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let more = paths.len().saturating_sub(PATHS_NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let named: Vec<String> = paths.iter().take(PATHS_NAMED_MAX).map(|path| one_line(path, 200)).collect();
+    let text = format!(
+        "The user has undone your changes of {}{more}. They are as they were before; read them again before you change them.",
+        named.join(", ")
+    );
+    Ok(vec![Event::Nudged { reason: "undone".to_owned(), text }])
 }
 
 fn check_waits(journal: &dyn Journal, run: &RunId) -> Result<(), CliError> {

@@ -249,7 +249,7 @@ impl Conversation {
             let fence = store.accept(accepted, blobs).await?;
             self.runtime.register(&undo_run)?;
             let about =
-                format!("undoing what was changed from step {step} on; brought back with: homarus undo {undo_run}");
+                format!("undoing what was changed from step {step} on, as run {undo_run}, which can be undone too");
             return Ok((about, self.begin(fence, true)));
         }
         Err(CliError::failed("nothing is left to undo here"))

@@ -137,3 +137,38 @@ fn a_paused_run_goes_on_with_another_model() {
     let done = program.output(&["runs", "configure", "last", "--model", "openai/other"]);
     assert_eq!(done.code, 1, "a finished run is history: {done:?}");
 }
+
+#[test]
+fn the_model_is_told_what_was_undone_and_not_what_was_brought_back() {
+    let write = || Turn::call("file.write", json!({"path": "a.txt", "content": "x"}));
+    let program = Program::with_turns(vec![
+        write(),
+        Turn::text("Written."),
+        Turn::text("Checked."),
+        Turn::text("I see."),
+        Turn::text("Yes."),
+        write(),
+        Turn::text("Written."),
+        Turn::text("Checked."),
+        Turn::text("Fine."),
+    ]);
+    assert_eq!(program.output(&BEGIN).code, 0);
+    let run = program.show()["run"].as_str().unwrap().to_owned();
+    let undo = |args: &[&str]| assert_eq!(program.output(&[&["undo", "--yes"], args].concat()).code, 0);
+    let told = || messages(&program, program.server.model_calls().len() - 1);
+    let is_told = |text: &str| told().iter().filter(|(_, said)| said.contains(text)).count();
+    undo(&[&run]);
+    assert_eq!(program.file("a.txt"), None);
+    assert_eq!(program.output(&["runs", "say", &run, "and now?"]).code, 0);
+    assert_eq!(is_told("The user has undone your changes of a.txt."), 1, "{:?}", told());
+    assert_eq!(told().last().unwrap().1, "and now?");
+    assert_eq!(program.output(&["runs", "say", &run, "again?"]).code, 0);
+    assert_eq!(is_told("The user has undone"), 1, "it is told once");
+    assert_eq!(program.output(&["runs", "say", &run, "write it again"]).code, 0);
+    undo(&[&run]);
+    undo(&["last"]);
+    assert_eq!(program.file("a.txt").as_deref(), Some("x"), "brought back");
+    assert_eq!(program.output(&["runs", "say", &run, "and now?"]).code, 0);
+    assert_eq!(is_told("The user has undone"), 1, "what was brought back is not told");
+    program.verify();
+}
