@@ -12,6 +12,7 @@ pub mod state;
 mod next;
 mod nudge;
 mod remaining;
+pub mod seen;
 mod turn;
 
 use homarus_contract::{

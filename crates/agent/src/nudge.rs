@@ -90,7 +90,9 @@ fn reminder(state: &State) -> Option<(String, String)> {
         return None;
     }
     if left.is_empty() {
-        return nudge(REMAINING, "Every command and file the task names is done. If nothing else is left, answer now.");
+        let done = if state.seen.refused.is_empty() { "done" } else { "done or was not allowed" };
+        let text = format!("Every command and file the task names is {done}. If nothing else is left, answer now.");
+        return nudge(REMAINING, text);
     }
     nudge(REMAINING, remaining::told(&left))
 }

@@ -4,7 +4,7 @@
 
 use homarus_contract::text::one_line;
 
-use crate::state::{Command, State};
+use crate::{seen::Command, state::State};
 
 /// The parts as an instruction: the first is to be done next.
 pub fn told(parts: &[String]) -> String {
@@ -31,7 +31,8 @@ pub fn parts(state: &State) -> Option<Vec<String>> {
     if !(1..=PARTS_MAX).contains(&(files.len() + commands.len())) {
         return None;
     }
-    let written = |name: &str| state.seen.written.iter().any(|path| path.ends_with(name));
+    let seen = &state.seen;
+    let written = |name: &str| seen.written.iter().chain(&seen.refused).any(|path| path.ends_with(name));
     let commands = commands.iter().filter_map(|command| Some((place(request, command), command_left(state, command)?)));
     let files = files.iter().filter(|name| !written(name)).map(|name| {
         let shown = one_line(name, SHOWN_CHARS_MAX);

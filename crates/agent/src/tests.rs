@@ -426,3 +426,20 @@ fn stopping_a_turn_lets_its_calls_go_but_not_one_that_may_have_happened() {
     history.judged(1, 0, EffectClass::Unkeyed, Verdict::Allow).add(unkeyed(1)).add(stopped);
     assert_eq!(history.only(), Command::MarkUnknown { call: CallId::new(1, 0) });
 }
+
+#[test]
+fn what_was_denied_is_not_asked_for_again() {
+    let mut history = History { state: State::default() };
+    let mut request = accepted();
+    request.inbound.text = "Write the number to out.txt.".to_owned();
+    history.add(Event::Accepted(request));
+    let call = CallId::new(1, 0);
+    let arguments = "{\"path\":\"out.txt\",\"content\":\"1\"}".to_owned();
+    let name = "file.write".to_owned();
+    let block = Block::ToolCall(ToolCall { call: call.clone(), provider_id: "p".to_owned(), name, arguments });
+    history.intent(1, 1).add(Event::BlockDone { step: 1, block, partial: false }).closed(1, StopReason::ToolUse);
+    history.judged(1, 0, EffectClass::Workspace, Verdict::Deny);
+    history.add(Event::Denied { call, reason: "approvals are off".to_owned() });
+    history.intent(2, 1).text(2, "I may not write it.").closed(2, StopReason::EndTurn);
+    let Command::Finish { status: FinishStatus::Denied, .. } = history.only() else { panic!("{:?}", history.only()) };
+}

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use homarus_contract::{action::EffectClass, machine::PromptMessage, message::Message};
 
-use crate::state::{Seen, State, Step};
+use crate::{
+    seen::Seen,
+    state::{State, Step},
+};
 
 impl State {
     /// A further message: what the turn before had seen and was told of does not count for this one.
