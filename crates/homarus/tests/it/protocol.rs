@@ -104,8 +104,16 @@ fn two_calls_of_one_answer_are_applied_once_and_in_order_whatever_is_killed() {
         || World::new(two(), ALLOW),
         |world, ended| {
             assert!(matches!(ended, Ended::Finished { status: FinishStatus::Completed, .. }), "{ended:?}");
-            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"), "applied exactly once");
             let records = world.records(&run_id());
+            let told: Vec<String> = records
+                .iter()
+                .filter_map(|record| match &record.event {
+                    Event::ActResult(result) => Some(world.store().blob(&result.shown).unwrap_or_default()),
+                    _ => None,
+                })
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+                .collect();
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"), "applied exactly once: {told:#?}");
             let merged: Vec<&str> = records
                 .iter()
                 .filter_map(|record| match &record.event {

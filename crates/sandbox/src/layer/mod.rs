@@ -47,13 +47,13 @@ impl Layers {
 
     /// An empty layer whose root looks like the workspace's, for that is what the call will see.
     pub fn create(&self, id: &LayerId, mode: u32, owner: Option<(u32, u32)>) -> io::Result<LayerSpec> {
-        self.remove(id)?;
+        let folder = self.folder(id);
+        gone(remove_tree(&folder))?;
         let layers = self.state_dir.join("layers");
         fs::create_dir_all(&layers)?;
         fs::set_permissions(&layers, Permissions::from_mode(0o700))?;
-        let folder = self.folder(id);
         let layer = LayerSpec { upper: folder.join("upper"), work: folder.join("work") };
-        fs::create_dir_all(&layer.upper)?;
+        make_all(&layer.upper)?;
         fs::create_dir_all(&layer.work)?;
         fs::set_permissions(&layer.upper, Permissions::from_mode(mode & 0o777))?;
         if let Some((uid, gid)) = owner {
@@ -65,16 +65,34 @@ impl Layers {
     /// Removes a layer, and the run's folder with its last one. No error if there is none.
     pub fn remove(&self, id: &LayerId) -> io::Result<()> {
         let folder = self.folder(id);
-        match remove_tree(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        gone(remove_tree(&folder))?;
         if let Some(run) = folder.parent() {
             // Fails while other calls of the run have layers there.
             let _ = fs::remove_dir(run);
         }
         Ok(())
     }
+}
+
+/// What is not there need not be removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes a folder and those above it. Another call of the run may remove the run's folder, empty as it is, just
+/// before ours stands in it.
+fn make_all(path: &Path) -> io::Result<()> {
+    const TRIES_MAX: u32 = 100;
+    for _ in 1..TRIES_MAX {
+        match fs::create_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            made => return made,
+        }
+    }
+    fs::create_dir_all(path)
 }
 
 /// Removes a tree even where a call, or the kernel's work folder, left folders without permissions.
@@ -99,4 +117,33 @@ fn open_up(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod beside {
+    use homarus_contract::ids::{CallId, RunId};
+
+    use super::*;
+
+    /// Calls of one answer begin and end at the same time: none may pull the run's folder from under another.
+    #[test]
+    fn layers_of_one_run_are_made_and_removed_at_the_same_time() {
+        let state = tempfile::tempdir().unwrap();
+        let layers = Layers::new(state.path());
+        std::thread::scope(|scope| {
+            for index in 0..4 {
+                let layers = &layers;
+                scope.spawn(move || {
+                    let call = CallId::new(1, index);
+                    let id = LayerId { run: RunId::parse("r1").unwrap(), call, attempt: 1 };
+                    for _ in 0..500 {
+                        let made = layers.create(&id, 0o755, None).unwrap();
+                        assert!(made.upper.is_dir() && made.work.is_dir());
+                        layers.remove(&id).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(!state.path().join("layers/r1").exists(), "the run's folder goes with its last layer");
+    }
 }
