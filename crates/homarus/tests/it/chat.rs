@@ -445,6 +445,8 @@ fn in_tmux_the_scrollback_holds_the_whole_conversation_once() {
     tmux.wait_for(READY);
     tmux.keys(&["tell me", "Enter"]);
     tmux.wait_for("tokens · cost unknown");
+    // The line at the bottom is drawn anew after the bill.
+    tmux.wait_for(READY);
     let page = tmux.page();
     for n in 1..=60 {
         assert_eq!(page.matches(&format!("• point {n} of")).count(), 1, "{n}:\n{page}");
