@@ -162,6 +162,9 @@ pub struct RunRow {
     pub cost_known: bool,
 }
 
+/// Events read at once where all are wanted.
+const READ_PAGE: u32 = 1_000;
+
 /// Appends, and what a driver needs to find and own its runs.
 pub trait Journal: Send + Sync {
     /// The first event of a new run, owned by this driver. Deduplicates `(source, ext_id)`.
@@ -191,6 +194,20 @@ pub trait Journal: Send + Sync {
 
     /// Events of a stream with `seq > after`, at most `limit`. Checks hashes as it reads.
     fn read(&self, stream: &StreamId, after: u64, limit: u32) -> Result<Vec<Record>, JournalError>;
+
+    /// Every event of a run.
+    fn read_all(&self, run: &RunId) -> Result<Vec<Record>, JournalError> {
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let after = records.last().map_or(0, |record| record.seq);
+            let page = self.read(&run.stream(), after, READ_PAGE)?;
+            let is_last = page.len() < READ_PAGE as usize;
+            records.extend(page);
+            if is_last {
+                return Ok(records);
+            }
+        }
+    }
 
     fn blob(&self, hash: &Hash) -> Result<Vec<u8>, JournalError>;
 

@@ -46,6 +46,26 @@ pub struct ToolOutput {
     pub diff: LayerDiff,
 }
 
+impl ToolOutput {
+    /// Of a call that has only something to say: no process, no layer.
+    pub fn said(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            is_error: false,
+            exit: None,
+            whole: Vec::new(),
+            wall_ms: 0,
+            receipt: None,
+            diff: LayerDiff::default(),
+        }
+    }
+}
+
+/// The action a tool was permitted; a permit for a model call is none.
+pub fn permitted(permit: &Permit) -> Result<&Action, ToolError> {
+    permit.action().ok_or_else(|| ToolError::Failed("the permit is not for a tool call".to_owned()))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ToolError {
     /// The model can mend it: says what is wrong and what to do next.

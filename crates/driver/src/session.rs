@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use homarus_contract::{
     budget::BudgetChange,
-    event::{Accepted, Event, FinishStatus, Record, WaitingOn},
+    event::{Accepted, Event, FinishStatus, WaitingOn},
     gate::{Judge, Ledger},
     ids::{Hash, RunId},
     journal::{Append, Fence},
@@ -38,6 +38,14 @@ pub(crate) struct Session<'a, M: Machine, J, L> {
     wall_ms: u64,
 }
 
+/// What becomes of changes nobody has agreed to when a run comes to rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unagreed {
+    /// They wait for an answer.
+    Wait,
+    LetGo,
+}
+
 #[derive(Default, Clone)]
 struct Pending {
     events: Vec<Event>,
@@ -50,16 +58,7 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
     pub(crate) fn load(driver: &'a Driver<M, J, L>, fence: Fence, control: &'a Control) -> Result<Self, DriverError> {
         let run = fence.run().clone();
         let journal = &driver.options.journal;
-        let mut records: Vec<Record> = Vec::new();
-        loop {
-            let after = records.last().map_or(0, |record| record.seq);
-            let page = journal.read(&run.stream(), after, READ_PAGE)?;
-            let is_last = page.len() < READ_PAGE as usize;
-            records.extend(page);
-            if is_last {
-                break;
-            }
-        }
+        let records = journal.read_all(&run)?;
         let Some(accepted) = Accepted::current(&records) else { return Err(DriverError::Empty(run)) };
         if !driver.options.machine.knows(&accepted.machine) {
             return Err(DriverError::UnknownMachine { run, machine: accepted.machine });
@@ -109,6 +108,12 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
     pub(crate) async fn come_to_rest(&mut self) -> Result<Ended, DriverError> {
         self.close_open_step();
         self.discard_open_layers().await;
+        self.settle_all(Unagreed::Wait).await
+    }
+
+    /// Merges what was agreed to, marks what nobody knows, and rests.
+    pub(crate) async fn settle_all(&mut self, unagreed: Unagreed) -> Result<Ended, DriverError> {
+        let let_go = unagreed == Unagreed::LetGo;
         loop {
             let commands = self.driver.options.machine.next(&self.state);
             match commands.into_iter().next() {
@@ -116,10 +121,12 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
                     self.flush().await?;
                     self.merge_now(action, *plan, *result, approval).await?;
                 }
+                Some(Command::Settle { action, .. }) if let_go => self.let_go(action.call).await?,
+                Some(Command::Wait { on: WaitingOn::Approval { call } }) if let_go => self.let_go(call).await?,
                 Some(Command::MarkUnknown { call }) => self.note(Event::OutcomeUnknown { call }),
                 Some(Command::Wait { on }) => return self.wait_elsewhere(on).await,
                 Some(Command::Finish { status, summary }) => return self.finish(status, summary).await,
-                _ => return self.stopped(Stop::Pause).await,
+                _ => return Box::pin(self.stopped(Stop::Pause)).await,
             }
         }
     }

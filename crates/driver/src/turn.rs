@@ -1,14 +1,18 @@
 //! Stopping a turn of a conversation: what was agreed to is kept, everything else is let go.
 
 use homarus_contract::{
-    event::{Event, FinishStatus, WaitingOn},
+    event::{Event, FinishStatus},
     gate::{Judge, Ledger},
     ids::CallId,
-    machine::{Command, Machine},
+    machine::Machine,
     sandbox::LayerId,
 };
 
-use crate::{DriverError, Ended, session::Session, stop::Stop};
+use crate::{
+    DriverError, Ended,
+    session::{Session, Unagreed},
+    stop::Stop,
+};
 
 const STOPPED: &str = "the user stopped the turn";
 
@@ -20,25 +24,11 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         }
         self.discard_open_layers().await;
         self.note(Event::TurnEnded { status: FinishStatus::Cancelled, summary: "Stopped.".to_owned() });
-        loop {
-            let commands = self.driver.options.machine.next(&self.state);
-            match commands.into_iter().next() {
-                Some(Command::Settle { action, plan, result, hold: false, approval }) => {
-                    self.flush().await?;
-                    self.merge_now(action, *plan, *result, approval).await?;
-                }
-                Some(Command::Settle { action, .. }) => self.let_go(action.call).await?,
-                Some(Command::Wait { on: WaitingOn::Approval { call } }) => self.let_go(call).await?,
-                Some(Command::MarkUnknown { call }) => self.note(Event::OutcomeUnknown { call }),
-                Some(Command::Wait { on }) => return self.wait_elsewhere(on).await,
-                Some(Command::Finish { status, summary }) => return self.finish(status, summary).await,
-                _ => return Box::pin(self.stopped(Stop::Pause)).await,
-            }
-        }
+        self.settle_all(Unagreed::LetGo).await
     }
 
     /// Throws away a change nobody has agreed to.
-    async fn let_go(&mut self, call: CallId) -> Result<(), DriverError> {
+    pub(crate) async fn let_go(&mut self, call: CallId) -> Result<(), DriverError> {
         let attempt = self.calls.get(&call).map_or(1, |view| view.attempt);
         let layer = LayerId { run: self.run.clone(), call: call.clone(), attempt };
         self.note(Event::Discarded { call, reason: STOPPED.to_owned() });

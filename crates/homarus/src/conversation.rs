@@ -1,6 +1,6 @@
 //! Conversations: further messages, and changes of model, agent or rules between them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use homarus_contract::{
     event::{Accepted, ApprovalsMode, Event, Inbound, Reconfigured, WaitingOn},
@@ -27,6 +27,8 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// The newest runs, among which undos are looked for.
 const UNDOS_LOOKED_AT_MAX: u32 = 1_000;
 const PATHS_NAMED_MAX: usize = 20;
+const CLAIM_TRIES: u32 = 20;
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a run is now: as it was accepted, with all that was changed since.
 pub fn current(journal: &dyn Journal, run: &RunId) -> Result<Accepted, CliError> {
@@ -163,7 +165,7 @@ impl Runtime {
         events: Vec<Event>,
         blobs: Vec<Vec<u8>>,
     ) -> Result<Fence, CliError> {
-        let fence = self.store.claim(run.clone()).await?;
+        let fence = claim(self.store.as_ref(), run).await?;
         // Somebody else may have had it meanwhile; what stood last is just before our taking over.
         let before = self.store.read(&run.stream(), fence.seq().saturating_sub(2), 1)?;
         if !before.first().is_some_and(|record| record.event == Event::Waiting { on: on.clone() }) {
@@ -234,6 +236,18 @@ fn not_at_rest(journal: &dyn Journal, run: &RunId) -> CliError {
 fn in_a_turn(run: &RunId) -> CliError {
     CliError::failed(format!("run {run} is in the middle of a turn"))
         .help(format!("see `homarus runs show {run}`; an interrupted turn goes on with `homarus runs resume {run}`"))
+}
+
+/// Takes a run over. The sandboxes of a driver that was killed hold its lock until they are gone, which takes a
+/// moment.
+pub async fn claim(journal: &dyn Journal, run: &RunId) -> Result<Fence, JournalError> {
+    for _ in 1..CLAIM_TRIES {
+        match journal.claim(run.clone()).await {
+            Err(JournalError::Busy(_)) => tokio::time::sleep(CLAIM_PAUSE).await,
+            claimed => return claimed,
+        }
+    }
+    journal.claim(run.clone()).await
 }
 
 /// Who is at this terminal, for the record.

@@ -11,7 +11,7 @@ use homarus_contract::{
     event::Profile,
     gate::Permit,
     sandbox::{ExecDone, ExecSpec, Exit, LayerId, OutputSink, Program},
-    tool::{ReadRules, ToolContext, ToolError, ToolOutput},
+    tool::{ReadRules, ToolContext, ToolError, ToolOutput, permitted},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -26,9 +26,7 @@ pub async fn run_internal(
     layer: LayerId,
     read_only: bool,
 ) -> Result<ToolOutput, ToolError> {
-    let Some(action) = permit.action() else {
-        return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
-    };
+    let action = permitted(&permit)?;
     let input = Input { profile: context.profile.clone(), arguments: action.arguments.clone() };
     let stdin = serde_json::to_vec(&input).map_err(|error| ToolError::Failed(error.to_string()))?;
     run_with(name, permit, context, layer, read_only, stdin).await

@@ -15,7 +15,7 @@ use homarus_contract::{
     outbound::{Outbound, OutboundRequest, Reach},
     sandbox::{LayerDiff, LayerId, OutputSink},
     text::one_line,
-    tool::{HostRules, Scope, Tool, ToolContext, ToolError, ToolOutput},
+    tool::{HostRules, Scope, Tool, ToolContext, ToolError, ToolOutput, permitted},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -153,9 +153,7 @@ impl Tool for HttpRequest {
         _output: OutputSink,
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
-            let Some(action) = permit.action() else {
-                return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
-            };
+            let action = permitted(&permit)?;
             let wanted = Wanted::parse(&action.arguments)?;
             let total_ms = context.limits.wall_ms.min(TOTAL_MS_MAX);
             let answer = web::within(total_ms, self.follow(&context.profile, wanted)).await?;

@@ -17,9 +17,9 @@ use homarus_contract::{
     event::AgentRef,
     gate::{Permit, idempotency_key},
     message::ToolDefinition,
-    sandbox::{LayerDiff, LayerId, OutputSink},
+    sandbox::{LayerId, OutputSink},
     text::{neutralise, one_line},
-    tool::{Scope, Tool, ToolContext, ToolError, ToolOutput},
+    tool::{Scope, Tool, ToolContext, ToolError, ToolOutput, permitted},
 };
 use rustix::{
     fs::{self, AtFlags, FlockOperation, Mode, OFlags},
@@ -108,23 +108,13 @@ impl Tool for MemoryNote {
         _output: OutputSink,
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
-            let Some(action) = permit.action() else {
-                return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
-            };
+            let action = permitted(&permit)?;
             let note = note(&action.arguments)?;
             let key = idempotency_key(permit.run(), &action.call)[..KEY_CHARS].to_owned();
             let agent = agent_of(&context)?.clone();
             let written = tokio::task::spawn_blocking(move || write(&agent.folder, &note, &key)).await;
             let text = written.map_err(|error| ToolError::Failed(error.to_string()))?.map_err(ToolError::Failed)?;
-            Ok(ToolOutput {
-                text,
-                is_error: false,
-                exit: None,
-                whole: Vec::new(),
-                wall_ms: 0,
-                receipt: None,
-                diff: LayerDiff::default(),
-            })
+            Ok(ToolOutput::said(text))
         })
     }
 }

@@ -12,7 +12,7 @@ use homarus_contract::{
     message::ToolDefinition,
     sandbox::{ExecDone, ExecSpec, Exit, LayerId, OutputSink, Program},
     text::{bounded, one_line},
-    tool::{COMMAND_BYTES_MAX, Tool, ToolContext, ToolError, ToolOutput},
+    tool::{COMMAND_BYTES_MAX, Tool, ToolContext, ToolError, ToolOutput, permitted},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -84,9 +84,7 @@ impl Tool for ShellExecute {
         output: OutputSink,
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
-            let Some(action) = permit.action() else {
-                return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
-            };
+            let action = permitted(&permit)?;
             let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
             let mut limits = context.limits;
             if let Some(seconds) = arguments.timeout_s {

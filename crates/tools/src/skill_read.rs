@@ -8,9 +8,9 @@ use homarus_contract::{
     event::AgentRef,
     gate::Permit,
     message::ToolDefinition,
-    sandbox::{LayerDiff, LayerId, OutputSink},
+    sandbox::{LayerId, OutputSink},
     text::one_line,
-    tool::{Scope, SkillShelf, Tool, ToolContext, ToolError, ToolOutput},
+    tool::{Scope, SkillShelf, Tool, ToolContext, ToolError, ToolOutput, permitted},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -88,22 +88,12 @@ impl Tool for SkillRead {
         _output: OutputSink,
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
-            let Some(action) = permit.action() else {
-                return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
-            };
+            let action = permitted(&permit)?;
             let arguments: Arguments = arguments::parse(NAME, EXAMPLE, &action.arguments)?;
             let shelf = self.shelf.clone();
             let read = move || shelf.read(&arguments.skill, arguments.file.as_deref());
             let read = tokio::task::spawn_blocking(read).await.map_err(|error| ToolError::Failed(error.to_string()))?;
-            Ok(ToolOutput {
-                text: read.map_err(ToolError::BadArguments)?,
-                is_error: false,
-                exit: None,
-                whole: Vec::new(),
-                wall_ms: 0,
-                receipt: None,
-                diff: LayerDiff::default(),
-            })
+            Ok(ToolOutput::said(read.map_err(ToolError::BadArguments)?))
         })
     }
 }

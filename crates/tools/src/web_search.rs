@@ -9,9 +9,9 @@ use homarus_contract::{
     gate::Permit,
     message::ToolDefinition,
     outbound::{Outbound, OutboundRequest, Reach},
-    sandbox::{LayerDiff, LayerId, OutputSink},
+    sandbox::{LayerId, OutputSink},
     text::one_line,
-    tool::{Scope, Tool, ToolContext, ToolError, ToolOutput},
+    tool::{Scope, Tool, ToolContext, ToolError, ToolOutput, permitted},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -121,9 +121,7 @@ impl Tool for WebSearch {
         _output: OutputSink,
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
-            let Some(action) = permit.action() else {
-                return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
-            };
+            let action = permitted(&permit)?;
             let (arguments, instance) = self.wanted(&action.arguments)?;
             let total_ms = context.limits.wall_ms.min(TOTAL_MS_MAX);
             let fetched = web::within(total_ms, self.ask(instance, &arguments.query)).await?;
@@ -134,15 +132,7 @@ impl Tool for WebSearch {
                 true => String::new(),
                 false => web::outside(&layer.call, instance.as_str(), &content),
             };
-            Ok(ToolOutput {
-                text: heading + &content,
-                is_error: false,
-                exit: None,
-                whole: Vec::new(),
-                wall_ms: 0,
-                receipt: None,
-                diff: LayerDiff::default(),
-            })
+            Ok(ToolOutput::said(heading + &content))
         })
     }
 }

@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use homarus_contract::{
-    event::{Accepted, Event, Record},
+    event::{Accepted, Event},
     ids::{CallId, Hash, RunId},
     journal::{Journal, JournalError},
     sandbox::{Change, Conflict, Entry, LayerDiff},
 };
-
-const READ_PAGE: u32 = 1_000;
 
 /// One path as one call changed it, merged into the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub struct RunChanges {
 impl RunChanges {
     pub fn read(journal: &dyn Journal, run: &RunId) -> Result<Self, JournalError> {
         let mut changes = Self::default();
-        for record in read_all(journal, run)? {
+        for record in journal.read_all(run)? {
             changes.apply(record.event);
         }
         Ok(changes)
@@ -78,20 +76,6 @@ impl RunChanges {
                 self.results.remove(&call);
             }
             _ => {}
-        }
-    }
-}
-
-/// Every event of a run.
-pub fn read_all(journal: &dyn Journal, run: &RunId) -> Result<Vec<Record>, JournalError> {
-    let mut records: Vec<Record> = Vec::new();
-    loop {
-        let after = records.last().map_or(0, |record| record.seq);
-        let page = journal.read(&run.stream(), after, READ_PAGE)?;
-        let is_last = page.len() < READ_PAGE as usize;
-        records.extend(page);
-        if is_last {
-            return Ok(records);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The conversation itself: what a chat asks of the core. It knows no terminal.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use homarus_contract::{
     event::{ApprovalsMode, WaitingOn},
     ids::RunId,
-    journal::{Fence, Journal, JournalError},
+    journal::{Fence, Journal},
     model::ModelRef,
 };
 use homarus_driver::{Control, DriverError, Ended, Stop};
@@ -20,16 +20,13 @@ use crate::{
         runs_show, undo,
     },
     config::Config,
-    conversation::{Change, current, rests_on, who},
+    conversation::{Change, claim, current, rests_on, who},
     dirs::Dirs,
     exit::CliError,
     route,
     wiring::{self, Runtime},
 };
 
-/// The sandboxes of a driver that was killed hold its lock until they are gone, which takes a moment.
-const CLAIM_TRIES: u32 = 20;
-const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// Runs that are looked at to find the newest conversation.
 const LOOKED_AT_MAX: u32 = 1_000;
 
@@ -320,14 +317,4 @@ impl Conversation {
         }
         Err(CliError::failed("there is no conversation to go on with").help("begin one with: homarus chat"))
     }
-}
-
-async fn claim(journal: &dyn Journal, run: &RunId) -> Result<Fence, JournalError> {
-    for _ in 1..CLAIM_TRIES {
-        match journal.claim(run.clone()).await {
-            Err(JournalError::Busy(_)) => tokio::time::sleep(CLAIM_PAUSE).await,
-            claimed => return claimed,
-        }
-    }
-    journal.claim(run.clone()).await
 }

@@ -8,7 +8,7 @@ use homarus_contract::{
     journal::Journal,
     model::ModelRef,
 };
-use homarus_workflow::{changes::read_all, fork, undo::History};
+use homarus_workflow::{fork, undo::History};
 
 use super::{
     find_run_and_step,
@@ -58,7 +58,7 @@ impl Args {
                     .help(format!("for example: homarus runs fork {run}:1 \"do it another way\""))
             })?;
             let id = new_run_id()?;
-            let records = read_all(runtime.store.as_ref(), &run)?;
+            let records = runtime.store.read_all(&run)?;
             let history = fork::history(&records, &run, step, &id).map_err(CliError::usage)?;
             if history.is_answered && prompt.is_none() {
                 return Err(CliError::usage(format!("step {step} of run {run} is an answer: nothing follows from it"))

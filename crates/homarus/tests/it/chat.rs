@@ -9,7 +9,7 @@ use homarus_test_kit::{Script, Turn};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
-use crate::{program::Program, seat::Terminal};
+use crate::{program::Program, seat::Terminal, tmux::Tmux};
 
 const READY: &str = "/help · ";
 const LISTENS: &str = "allow it? y";
@@ -462,62 +462,4 @@ fn in_tmux_the_scrollback_holds_the_whole_conversation_once() {
     assert_eq!(program.file("a.txt").as_deref(), Some("x\n"));
     tmux.keys(&["C-d"]);
     tmux.wait_for("go on with: homarus chat");
-}
-
-struct Tmux {
-    socket: std::path::PathBuf,
-}
-
-impl Tmux {
-    fn start(program: &Program, columns: u16, rows: u16) -> Self {
-        let tmux = Self { socket: program.home.with_file_name("tmux") };
-        let (columns, rows) = (columns.to_string(), rows.to_string());
-        let plain = program.command(&["chat"]);
-        let mut args: Vec<String> = ["new-session", "-d", "-x", &columns, "-y", &rows].map(str::to_owned).to_vec();
-        for (name, value) in plain.get_envs() {
-            if let (name, Some(value)) = (name.to_string_lossy(), value) {
-                args.extend(["-e".to_owned(), format!("{name}={}", value.to_string_lossy())]);
-            }
-        }
-        // A shell that stays keeps the screen after the chat has ended.
-        args.push(format!(
-            "cd {}; {} chat; exec cat",
-            program.workspace.display(),
-            plain.get_program().to_string_lossy()
-        ));
-        tmux.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
-        tmux
-    }
-
-    fn run(&self, args: &[&str]) -> String {
-        let done = Command::new("tmux")
-            .args(["-u", "-f", "/dev/null"])
-            .arg("-S")
-            .arg(&self.socket)
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{args:?}: {done:?}");
-        String::from_utf8_lossy(&done.stdout).into_owned()
-    }
-
-    fn keys(&self, keys: &[&str]) {
-        self.run(&[&["send-keys"], keys].concat());
-    }
-
-    fn page(&self) -> String {
-        self.run(&["capture-pane", "-p", "-S", "-"])
-    }
-
-    fn wait_for(&self, part: &str) {
-        while !self.page().contains(part) {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Tmux {
-    fn drop(&mut self) {
-        let _ = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
-    }
 }

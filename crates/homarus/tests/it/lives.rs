@@ -18,9 +18,9 @@ use homarus_contract::{
     action::{Action, EffectClass, Plan, Resource, Tier},
     budget::Budget,
     event::{Accepted, AgentRef, ApprovalsMode, Event, Inbound, Profile, Record, Resolution},
-    gate::{Approval, Gate, Ledger, Permit},
-    ids::{CallId, Hash, RunId, StreamId},
-    journal::{Append, Fence, Journal, JournalError, RunRow},
+    gate::{Gate, Permit},
+    ids::{CallId, Hash, RunId},
+    journal::{Append, Fence, Journal, JournalError},
     machine::Machine,
     message::{Message, StopReason, ToolDefinition, Usage},
     model::{ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price, ProviderBlock},
@@ -35,7 +35,8 @@ use homarus_guard::Guard;
 use homarus_sandbox::L1;
 use homarus_store::Store;
 use homarus_workflow::undo::{Target, Undo, WorkspaceUndo};
-use tokio::sync::Notify;
+
+use crate::mortal::Mortal;
 
 /// What an outside world saw: effects by idempotency key or by call, and questions to the model.
 #[derive(Default)]
@@ -172,7 +173,7 @@ impl World {
 
     async fn life(&self, run: &RunId, kill_after: Option<u32>) -> Death {
         let store = Store::open(homarus_store::Options::new(&self.state)).unwrap();
-        let journal = Arc::new(Mortal { inner: store.clone(), left: Mutex::new(kill_after), dead: Notify::new() });
+        let journal = Arc::new(Mortal::new(store.clone(), kill_after));
         let fence = match store.run(run) {
             Ok(_) => Ok(take_over(&store, run).await),
             Err(_) => self.accept(journal.as_ref(), run).await,
@@ -303,114 +304,6 @@ async fn take_over(store: &Store, run: &RunId) -> Fence {
         }
     }
     panic!("the lock of a dead driver is still held")
-}
-
-/// A journal whose driver dies right after its n-th commit: the commit is durable, and nothing
-/// that waited for it ever hears of it.
-struct Mortal {
-    inner: Arc<Store>,
-    left: Mutex<Option<u32>>,
-    dead: Notify,
-}
-
-impl Mortal {
-    async fn survive(&self) {
-        let dies = {
-            let mut left = self.left.lock().unwrap();
-            match left.as_mut() {
-                None => false,
-                Some(left) => {
-                    *left = left.saturating_sub(1);
-                    *left == 0
-                }
-            }
-        };
-        if dies {
-            self.dead.notify_one();
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Ledger for Mortal {
-    fn commit(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
-        Journal::append(self, append)
-    }
-}
-
-impl Journal for Mortal {
-    fn accept(&self, accepted: Accepted, blobs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Fence, JournalError>> {
-        Box::pin(async move {
-            let fence = self.inner.accept(accepted, blobs).await?;
-            self.survive().await;
-            Ok(fence)
-        })
-    }
-
-    fn accept_with(
-        &self,
-        accepted: Accepted,
-        blobs: Vec<Vec<u8>>,
-        events: Vec<Event>,
-    ) -> BoxFuture<'_, Result<Fence, JournalError>> {
-        self.inner.accept_with(accepted, blobs, events)
-    }
-
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<Fence, JournalError>> {
-        Box::pin(async move {
-            let fence = Journal::append(self.inner.as_ref(), append).await?;
-            self.survive().await;
-            Ok(fence)
-        })
-    }
-
-    fn claim(&self, run: RunId) -> BoxFuture<'_, Result<Fence, JournalError>> {
-        self.inner.claim(run)
-    }
-
-    fn release(&self, fence: Fence) -> BoxFuture<'_, Result<(), JournalError>> {
-        self.inner.release(fence)
-    }
-
-    fn read(&self, stream: &StreamId, after: u64, limit: u32) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(stream, after, limit)
-    }
-
-    fn blob(&self, hash: &Hash) -> Result<Vec<u8>, JournalError> {
-        self.inner.blob(hash)
-    }
-
-    fn run(&self, run: &RunId) -> Result<RunRow, JournalError> {
-        self.inner.run(run)
-    }
-
-    fn runs(&self, limit: u32) -> Result<Vec<RunRow>, JournalError> {
-        self.inner.runs(limit)
-    }
-
-    fn budget(&self, run: &RunId) -> Result<(Budget, homarus_contract::budget::BudgetState), JournalError> {
-        self.inner.budget(run)
-    }
-
-    fn orphans(&self) -> Result<Vec<RunId>, JournalError> {
-        self.inner.orphans()
-    }
-
-    fn request_cancel(&self, run: RunId) -> BoxFuture<'_, Result<(), JournalError>> {
-        self.inner.request_cancel(run)
-    }
-
-    fn cancel_requested(&self, run: &RunId) -> Result<bool, JournalError> {
-        self.inner.cancel_requested(run)
-    }
-
-    fn leave_answer(&self, run: RunId, call: CallId, approval: Approval) -> BoxFuture<'_, Result<(), JournalError>> {
-        self.inner.leave_answer(run, call, approval)
-    }
-
-    fn answer(&self, run: &RunId, call: &CallId) -> Result<Option<Approval>, JournalError> {
-        self.inner.answer(run, call)
-    }
 }
 
 /// A model whose n-th answer is written down; it counts how often it was asked for each.

@@ -169,11 +169,13 @@ fn an_agent_remembers_what_it_noted_and_calls_only_its_own_tools() {
     }
     let note = json!({"note": "The user prefers tabs."});
     let done = call(&program, "memory.note", note.clone(), &["--agent", "ada"]);
+    assert_eq!(done.code, 3, "what every later run is told is not written unasked: {done:?}");
+    let done = call(&program, "memory.note", note.clone(), &["--agent", "ada", "--approvals", "auto"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(done.stdout, "Noted: The user prefers tabs.\n");
     let event = program.events().into_iter().find(|event| event["kind"] == "act_intent").unwrap();
     assert!(event["class"] == "keyed" && event["key"].is_string(), "{event}");
-    let done = call(&program, "memory.note", note.clone(), &["--agent", "ada"]);
+    let done = call(&program, "memory.note", note.clone(), &["--agent", "ada", "--approvals", "auto"]);
     assert!(done.stdout.contains("in the memory already"), "{done:?}");
     let memory = fs::read_to_string(find(&program.home, "MEMORY.md", "ada")).unwrap();
     assert_eq!(memory.matches("- The user prefers tabs. <!-- ").count(), 1, "{memory}");

@@ -104,7 +104,7 @@ fn destruction_is_denied() {
 fn what_leaves_the_machine_is_asked_about() {
     check(Effect::Ask, "net:connect", &["example.org:443", "127.0.0.1:80", "[::1]:80", "no host at all"]);
     check(Effect::Allow, "web:search", &["127.0.0.1:8888", "search.example.org:443"]);
-    check(Effect::Allow, "memory:write", &["researcher"]);
+    check(Effect::Ask, "memory:write", &["researcher"]);
     let policy = Policy::parse(DEFAULT_POLICY_NAME, DEFAULT_POLICY).unwrap();
     let decision = policy.evaluate(&[resource("net:connect", "127.0.0.1:80")]);
     assert!(!decision.is_exact, "asked about is not named");

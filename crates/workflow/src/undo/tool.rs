@@ -9,7 +9,7 @@ use homarus_contract::{
     journal::Journal,
     message::ToolDefinition,
     sandbox::{ContentSource, LayerId, OutputSink},
-    tool::{Tool, ToolContext, ToolError, ToolOutput},
+    tool::{Tool, ToolContext, ToolError, ToolOutput, permitted},
 };
 
 use super::{History, Target, Undoing};
@@ -86,9 +86,7 @@ impl Tool for WorkspaceUndo {
         _output: OutputSink,
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
-            let Some(action) = permit.action() else {
-                return Err(ToolError::Failed("the permit is not for a tool call".to_owned()));
-            };
+            let action = permitted(&permit)?;
             let undoing = self.undoing(&context, &action.arguments.clone())?;
             let staged = context
                 .sandbox
