@@ -162,6 +162,13 @@ impl From<StoreError> for CliError {
             StoreError::NoJournal(_) => "start a run with: homarus run \"PROMPT\"",
             StoreError::NewerFormat { .. } => "update Homarus",
             StoreError::OlderFormat { .. } => "a command that writes, such as `homarus run`, brings it up to date",
+            StoreError::InUse { .. } => {
+                "wait until its runs rest, or end it (also `runs log --follow` and sandboxes that are left), then try again"
+            }
+            StoreError::Backup { .. } => "free some space, or mend the folder's permissions, then try again",
+            StoreError::Migration { .. } => {
+                "go on with the program that wrote it; a copy from before is in the state folder's `backups`"
+            }
             StoreError::KeyMissing(_) | StoreError::WrongKey(_) | StoreError::BadKey(_) => {
                 "restore the key from a backup of the state folder"
             }

@@ -29,8 +29,12 @@ pub enum StoreError {
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("random numbers are not to be had: {0}")]
     Random(getrandom::Error),
-    #[error("the journal cannot be brought to the current format: {0}")]
-    Migration(#[from] refinery::Error),
+    #[error("the journal in {} has the older format {found}, and another Homarus has it open; this program would change it to format {known}", .dir.display())]
+    InUse { dir: PathBuf, found: u32, known: u32 },
+    #[error("the journal cannot be copied to {} before its format is changed: {}", .path.display(), why(.source))]
+    Backup { path: PathBuf, source: rusqlite::Error },
+    #[error("the journal in {} cannot be brought to format {to}, and was left as it was: {}", .dir.display(), why(.source))]
+    Migration { dir: PathBuf, to: u32, source: rusqlite::Error },
     #[error("the journal cannot be opened: {0}")]
     Sql(#[from] rusqlite::Error),
 }
@@ -80,5 +84,13 @@ pub(crate) fn unreadable(error: rusqlite::Error) -> JournalError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => JournalError::Damaged(error.to_string()),
         _ => JournalError::Unreadable(error.to_string()),
+    }
+}
+
+/// What SQLite says, for people.
+fn why(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
+        _ => error.to_string(),
     }
 }

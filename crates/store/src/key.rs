@@ -69,7 +69,7 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<(), StoreError> {
     write().map_err(StoreError::io("write", path))
 }
 
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let folder: PathBuf = path.parent().map(Path::to_path_buf).unwrap_or_default();
     File::open(&folder).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", folder))
 }

@@ -35,13 +35,20 @@ pub(crate) fn driver_lock(dir: &Path, driver: &DriverId) -> PathBuf {
     drivers(dir).join(format!("{driver}.lock"))
 }
 
-/// Held while the format is looked at and changed, so that two first starts do not both do it.
+/// Held shared by all who have the journal open, and alone by the one who changes its format.
 pub(crate) fn format_lock(dir: &Path) -> PathBuf {
     dir.join("format.lock")
 }
 
+pub(crate) fn backups(dir: &Path) -> PathBuf {
+    dir.join("backups")
+}
+
+/// What the names of backups begin with; format and time follow.
+pub(crate) const BACKUP_PREFIX: &str = "journal-format-";
+
 pub(crate) fn backup(dir: &Path, format: u32, at_ms: u64) -> PathBuf {
-    dir.join(format!("backups/journal-format-{format}-{at_ms}.db"))
+    backups(dir).join(format!("{BACKUP_PREFIX}{format}-{at_ms}.db"))
 }
 
 /// Creates the folders that are missing; only their owner may enter.

@@ -45,6 +45,7 @@ use crate::{
     lock::DriverLock,
     ops::{Command, Done},
     read::Readers,
+    schema::FormatLock,
     writer::{Handle, Parts},
 };
 
@@ -93,6 +94,8 @@ pub struct Store {
     /// Before `lock`: the lock is let go after the last write.
     writer: Option<Handle>,
     lock: Option<DriverLock>,
+    /// Last: until then nobody may change the format.
+    _format: Option<FormatLock>,
 }
 
 impl Store {
@@ -102,19 +105,20 @@ impl Store {
         layout::prepare(&dir)?;
         // Before the database: whoever sees a database may rely on its key.
         let key = key::load(&dir, !schema::has_database(&dir))?;
-        let connection = schema::open_for_writing(&dir, options.journal_bytes_max, (options.clock)())?;
+        let (connection, format) = schema::open_for_writing(&dir, options.journal_bytes_max, (options.clock)())?;
         agree_on_key(&connection, &dir, &key)?;
         let lock = DriverLock::create(&dir)?;
         let public_key = key.verifying_key();
         let driver = lock.driver.clone();
         let writer = Handle::start(Parts { connection, dir: dir.clone(), driver, key, clock: options.clock })?;
         let readers = Readers::new(&dir);
-        Ok(Arc::new(Self { dir, public_key, readers, writer: Some(writer), lock: Some(lock) }))
+        Ok(Arc::new(Self { dir, public_key, readers, writer: Some(writer), lock: Some(lock), _format: Some(format) }))
     }
 
     /// Opens to look only: it is no driver, and every write is refused.
     pub fn open_read_only(options: Options) -> Result<Arc<Self>, StoreError> {
         let dir = options.dir;
+        let format = schema::hold_for_reading(&dir)?;
         let connection = schema::open_for_reading(&dir)?;
         schema::check_format(&connection, &dir)?;
         let public_key = key::load_public(&dir)?;
@@ -122,7 +126,7 @@ impl Store {
             return Err(StoreError::WrongKey(layout::public_key(&dir)));
         }
         let readers = Readers::new(&dir);
-        Ok(Arc::new(Self { dir, public_key, readers, writer: None, lock: None }))
+        Ok(Arc::new(Self { dir, public_key, readers, writer: None, lock: None, _format: format }))
     }
 
     /// This process as an owner of runs; `None` when opened read-only.

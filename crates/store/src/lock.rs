@@ -52,6 +52,20 @@ pub(crate) fn is_alive(dir: &Path, driver: &DriverId) -> bool {
     }
 }
 
+/// Whether any driver that ever locked a file here still lives.
+pub(crate) fn any_alive(dir: &Path) -> Result<bool, StoreError> {
+    let folder = layout::drivers(dir);
+    let entries = fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?;
+    for entry in entries {
+        let path = entry.map_err(StoreError::io("read", &folder))?.path();
+        let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| DriverId::parse(stem).ok());
+        if named.is_some_and(|driver| is_alive(dir, &driver)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes lock files whose drivers died before they owned anything.
 pub(crate) fn sweep_strays(dir: &Path, is_registered: impl Fn(&DriverId) -> bool) {
     let Ok(entries) = fs::read_dir(layout::drivers(dir)) else { return };

@@ -1,5 +1,9 @@
 //! The database file: made, checked, brought to the current format, opened.
 
+mod backup;
+mod hold;
+mod migrate;
+
 use std::{
     ffi::OsString,
     fs::OpenOptions,
@@ -9,36 +13,37 @@ use std::{
     time::Duration,
 };
 
-use refinery::{Migration, Runner};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
+pub(crate) use self::hold::FormatLock;
+use self::migrate::{MIGRATIONS, Migration, bring_up, format_of, newest};
 use crate::{error::StoreError, layout};
 
 const BUSY: Duration = Duration::from_secs(10);
 const SWITCH_ATTEMPTS_MAX: u32 = 100;
 const SWITCH_PAUSE: Duration = Duration::from_millis(10);
+const ALONE_ATTEMPTS_MAX: u32 = 100;
+const ALONE_PAUSE: Duration = Duration::from_millis(20);
 const PAGE_BYTES: u64 = 4096;
 const STATEMENTS_MAX: usize = 64;
-
-/// All formats there ever were, oldest first. A released file is never edited, only followed.
-fn runner() -> Result<Runner, StoreError> {
-    Ok(runner_of(&[Migration::unapplied("V1__journal", include_str!("../migrations/V1__journal.sql"))?]))
-}
-
-/// Grouped: the tables and the note of their version are one transaction, so that a kill between
-/// them cannot leave a database nobody knows the format of.
-fn runner_of(migrations: &[Migration]) -> Runner {
-    Runner::new(migrations).set_grouped(true)
-}
 
 /// Whether there is one already, or at least the beginning of one.
 pub(crate) fn has_database(dir: &Path) -> bool {
     std::fs::metadata(layout::database(dir)).is_ok_and(|file| file.len() > 0)
 }
 
-/// A connection that writes, to a database of the current format.
-pub(crate) fn open_for_writing(dir: &Path, journal_bytes_max: u64, now_ms: u64) -> Result<Connection, StoreError> {
-    open_with(dir, journal_bytes_max, now_ms, &runner()?)
+/// A connection that writes, to a database of the current format, and the lock that keeps it of that format.
+pub(crate) fn open_for_writing(
+    dir: &Path,
+    journal_bytes_max: u64,
+    now_ms: u64,
+) -> Result<(Connection, FormatLock), StoreError> {
+    open_with(dir, journal_bytes_max, now_ms, MIGRATIONS)
+}
+
+/// Keeps the format as it is for whoever only looks; `None` where there is no lock file to hold.
+pub(crate) fn hold_for_reading(dir: &Path) -> Result<Option<FormatLock>, StoreError> {
+    FormatLock::for_reading(dir)
 }
 
 /// A connection that cannot write.
@@ -91,7 +96,7 @@ fn immutable_uri(path: &Path) -> OsString {
 
 /// Refuses what this program cannot read.
 pub(crate) fn check_format(connection: &Connection, dir: &Path) -> Result<(), StoreError> {
-    let known = newest(&runner()?);
+    let known = newest(MIGRATIONS);
     match format_of(connection, dir)? {
         Some(found) if found == known => Ok(()),
         Some(found) if found > known => Err(StoreError::NewerFormat { dir: dir.to_path_buf(), found, known }),
@@ -100,7 +105,17 @@ pub(crate) fn check_format(connection: &Connection, dir: &Path) -> Result<(), St
     }
 }
 
-fn open_with(dir: &Path, journal_bytes_max: u64, now_ms: u64, runner: &Runner) -> Result<Connection, StoreError> {
+/// The format of a journal that has one.
+pub(crate) fn format(connection: &Connection, dir: &Path) -> Result<u32, StoreError> {
+    format_of(connection, dir)?.ok_or_else(|| StoreError::NoJournal(dir.to_path_buf()))
+}
+
+fn open_with(
+    dir: &Path,
+    journal_bytes_max: u64,
+    now_ms: u64,
+    migrations: &[Migration],
+) -> Result<(Connection, FormatLock), StoreError> {
     let path = layout::database(dir);
     if !path.exists() {
         // SQLite would make it readable by others; its companions take their mode from it.
@@ -111,35 +126,50 @@ fn open_with(dir: &Path, journal_bytes_max: u64, now_ms: u64, runner: &Runner) -
     let mut connection = Connection::open_with_flags(&path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Until it is known to be ours to write: a program that is too old leaves even the log as it was.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     let pages_max = i64::try_from(journal_bytes_max / PAGE_BYTES).unwrap_or(i64::MAX).clamp(1, 4_294_967_294);
     connection.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
-    let path = layout::format_lock(dir);
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let lock = lock.map_err(StoreError::io("create", &path))?;
-    // Shared for the look: nobody else's change is seen half done, and nobody waits for a look.
-    lock.lock_shared().map_err(StoreError::io("lock", &path))?;
-    if format_of(&connection, dir)? != Some(newest(runner)) {
-        lock.unlock().and_then(|()| lock.lock()).map_err(StoreError::io("lock", &path))?;
-        bring_up(&mut connection, dir, now_ms, runner)?;
-    }
-    Ok(connection)
+    let lock = agree_on_format(&mut connection, dir, now_ms, migrations)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok((connection, lock))
 }
 
-/// Under the format lock: looks again, since another process may have done it meanwhile.
-fn bring_up(connection: &mut Connection, dir: &Path, now_ms: u64, runner: &Runner) -> Result<(), StoreError> {
-    let known = newest(runner);
-    match format_of(connection, dir)? {
-        Some(found) if found == known => return Ok(()),
-        Some(found) if found > known => {
-            return Err(StoreError::NewerFormat { dir: dir.to_path_buf(), found, known });
+/// Brings the database to the newest format if it is older, alone; answers with the lock held shared.
+fn agree_on_format(
+    connection: &mut Connection,
+    dir: &Path,
+    now_ms: u64,
+    migrations: &[Migration],
+) -> Result<FormatLock, StoreError> {
+    let known = newest(migrations);
+    let lock = FormatLock::open(dir)?;
+    let mut older = None;
+    for _ in 0..ALONE_ATTEMPTS_MAX {
+        lock.share(dir)?;
+        let found = format_of(connection, dir)?;
+        match found {
+            Some(found) if found == known => return Ok(lock),
+            Some(found) if found > known => {
+                return Err(StoreError::NewerFormat { dir: dir.to_path_buf(), found, known });
+            }
+            found => older = found,
         }
-        Some(found) => back_up(connection, dir, found, now_ms)?,
-        None => switch_to_wal(connection)?,
+        // Between two locks another may have done it, which the next look shows.
+        if lock.try_alone(dir)? {
+            if format_of(connection, dir)? == older {
+                if older.is_none() {
+                    switch_to_wal(connection)?;
+                }
+                bring_up(connection, dir, older, now_ms, migrations)?;
+            }
+        } else {
+            thread::sleep(ALONE_PAUSE);
+        }
     }
-    runner.run(connection)?;
-    Ok(())
+    Err(StoreError::InUse { dir: dir.to_path_buf(), found: older.unwrap_or(0), known })
 }
 
 /// For this switch SQLite does not wait for readers by itself.
@@ -153,57 +183,15 @@ fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")
 }
 
-fn back_up(connection: &Connection, dir: &Path, format: u32, now_ms: u64) -> Result<(), StoreError> {
-    let path = layout::backup(dir, format, now_ms);
-    if let Some(folder) = path.parent() {
-        layout::create_folder(folder)?;
-    }
-    let text = path.to_str().ok_or_else(|| {
-        StoreError::io("name in UTF-8", &path)(std::io::Error::from(std::io::ErrorKind::InvalidFilename))
-    })?;
-    connection.execute("VACUUM INTO ?1", [text])?;
-    Ok(())
-}
-
-/// The format a database has; `None` for an empty one.
-fn format_of(connection: &Connection, dir: &Path) -> Result<Option<u32>, StoreError> {
-    // One snapshot: another process may be making the tables right now.
-    let snapshot = connection.unchecked_transaction()?;
-    let connection: &Connection = &snapshot;
-    let has = |table: &str| {
-        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-        connection.query_row(sql, [table], |_| Ok(())).optional().map(|row| row.is_some())
-    };
-    if has("refinery_schema_history")? {
-        let sql = "SELECT max(version) FROM refinery_schema_history";
-        let found: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
-        if let Some(found) = found {
-            return Ok(Some(u32::try_from(found).unwrap_or(u32::MAX)));
-        }
-    }
-    let tables: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name <> 'refinery_schema_history'",
-        [],
-        |row| row.get(0),
-    )?;
-    if tables > 0 { Err(StoreError::NotAJournal(layout::database(dir))) } else { Ok(None) }
-}
-
-/// The format of a journal that has one.
-pub(crate) fn format(connection: &Connection, dir: &Path) -> Result<u32, StoreError> {
-    format_of(connection, dir)?.ok_or_else(|| StoreError::NoJournal(dir.to_path_buf()))
-}
-
-fn newest(runner: &Runner) -> u32 {
-    let newest = runner.get_migrations().iter().map(Migration::version).max().unwrap_or(0);
-    u32::try_from(newest).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
+    use crate::lock::DriverLock;
 
     const BYTES_MAX: u64 = 1 << 30;
+    const NEXT: &str = "CREATE TABLE next (a TEXT) STRICT";
 
     fn folder() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -211,46 +199,177 @@ mod tests {
         dir
     }
 
-    fn next_format(sql: &str) -> Runner {
-        let mut all = runner().unwrap().get_migrations().clone();
-        all.push(Migration::unapplied("V2__next", sql).unwrap());
-        runner_of(&all)
+    fn known() -> u32 {
+        newest(MIGRATIONS)
+    }
+
+    /// What a program of the future knows: one step more.
+    fn with_next(sql: &'static str) -> Vec<Migration> {
+        let mut all = MIGRATIONS.to_vec();
+        all.push(Migration { version: known() + 1, name: "next", sql });
+        all
+    }
+
+    fn make(dir: &Path) {
+        open_for_writing(dir, BYTES_MAX, 5).unwrap();
+    }
+
+    fn open_next(dir: &Path, now_ms: u64, sql: &'static str) -> Result<(Connection, FormatLock), StoreError> {
+        open_with(dir, BYTES_MAX, now_ms, &with_next(sql))
+    }
+
+    fn backups(dir: &Path) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(layout::backups(dir)) else { return Vec::new() };
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     #[test]
     fn a_new_database_needs_no_backup_and_an_older_one_gets_it() {
         let dir = folder();
-        let first = open_for_writing(dir.path(), BYTES_MAX, 5).unwrap();
+        let (first, lock) = open_for_writing(dir.path(), BYTES_MAX, 5).unwrap();
         first.execute("INSERT INTO meta VALUES ('a', 'b')", []).unwrap();
-        assert!(!dir.path().join("backups").exists());
-        let next = next_format("CREATE TABLE next (a TEXT) STRICT");
-        let second = open_with(dir.path(), BYTES_MAX, 7, &next).unwrap();
+        drop((first, lock));
+        assert_eq!(backups(dir.path()), Vec::<String>::new());
+        let (second, _lock) = open_next(dir.path(), 7, NEXT).unwrap();
         second.execute("INSERT INTO next VALUES ('x')", []).unwrap();
-        let backup = Connection::open(layout::backup(dir.path(), 1, 7)).unwrap();
+        let path = layout::backup(dir.path(), known(), 7);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(backups(dir.path()).len(), 1, "nothing beside it");
+        let backup = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         let kept: String = backup.query_row("SELECT value FROM meta", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "b");
-        assert_eq!(format_of(&backup, dir.path()).unwrap(), Some(1));
+        assert_eq!(format_of(&backup, dir.path()).unwrap(), Some(known()));
     }
 
     #[test]
-    fn a_failed_migration_leaves_the_old_format() {
+    fn all_steps_that_are_missing_are_one_change() {
         let dir = folder();
-        drop(open_for_writing(dir.path(), BYTES_MAX, 5).unwrap());
-        let broken = next_format("CREATE TABLE good (a TEXT) STRICT; CREATE TABLE nonsense (");
-        assert!(matches!(open_with(dir.path(), BYTES_MAX, 7, &broken), Err(StoreError::Migration(_))));
-        let again = open_for_writing(dir.path(), BYTES_MAX, 9).unwrap();
-        assert_eq!(format_of(&again, dir.path()).unwrap(), Some(1));
+        make(dir.path());
+        let mut all = with_next(NEXT);
+        all.push(Migration { version: known() + 2, name: "after", sql: "ALTER TABLE next ADD COLUMN b TEXT" });
+        let (connection, lock) = open_with(dir.path(), BYTES_MAX, 7, &all).unwrap();
+        connection.execute("INSERT INTO next (a, b) VALUES ('x', 'y')", []).unwrap();
+        assert_eq!(format_of(&connection, dir.path()).unwrap(), Some(known() + 2));
+        assert_eq!(backups(dir.path()).len(), 1);
+        drop((connection, lock));
+        open_with(dir.path(), BYTES_MAX, 9, &all).unwrap();
+        assert_eq!(backups(dir.path()).len(), 1, "opening again changes nothing");
     }
 
     #[test]
-    fn a_newer_format_is_refused_and_left_alone() {
+    fn a_failed_change_leaves_the_old_format() {
+        let broken_reference = "INSERT INTO cancels VALUES ('no such stream', 1)";
+        for sql in ["CREATE TABLE good (a TEXT) STRICT; CREATE TABLE nonsense (", broken_reference] {
+            let dir = folder();
+            make(dir.path());
+            let failed = open_next(dir.path(), 7, sql).unwrap_err();
+            assert!(matches!(failed, StoreError::Migration { .. }), "{failed}");
+            assert!(failed.to_string().contains("left as it was"), "{failed}");
+            let (again, _lock) = open_for_writing(dir.path(), BYTES_MAX, 9).unwrap();
+            assert_eq!(format_of(&again, dir.path()).unwrap(), Some(known()));
+            let left = "SELECT count(*) FROM sqlite_schema WHERE name = 'good'";
+            assert_eq!(again.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+            assert_eq!(again.query_row("SELECT count(*) FROM cancels", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn without_a_copy_nothing_is_changed() {
         let dir = folder();
-        drop(open_with(dir.path(), BYTES_MAX, 5, &next_format("CREATE TABLE next (a TEXT) STRICT")).unwrap());
-        let refused = open_for_writing(dir.path(), BYTES_MAX, 6).unwrap_err();
-        assert!(matches!(refused, StoreError::NewerFormat { found: 2, known: 1, .. }), "{refused}");
+        make(dir.path());
+        fs::write(layout::backups(dir.path()), "in the way").unwrap();
+        assert!(matches!(open_next(dir.path(), 7, NEXT), Err(StoreError::Io { .. })));
+        let (again, _lock) = open_for_writing(dir.path(), BYTES_MAX, 9).unwrap();
+        assert_eq!(format_of(&again, dir.path()).unwrap(), Some(known()));
+    }
+
+    #[test]
+    fn copies_are_few_and_only_copies_are_removed() {
+        let dir = folder();
+        make(dir.path());
+        let folder = layout::backups(dir.path());
+        layout::create_folder(&folder).unwrap();
+        for name in ["1-3.db", "1-20.db", "1-100.db", "1-2.db.new", "odd.db"] {
+            fs::write(folder.join(format!("{}{name}", layout::BACKUP_PREFIX)), "x").unwrap();
+        }
+        fs::write(folder.join("mine.db"), "x").unwrap();
+        open_next(dir.path(), 500, NEXT).unwrap();
+        let newest = format!("journal-format-{}-500.db", known());
+        let mut kept =
+            ["journal-format-1-100.db", "journal-format-1-20.db", &newest, "journal-format-odd.db", "mine.db"];
+        kept.sort_unstable();
+        assert_eq!(backups(dir.path()), kept);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_not_a_byte_is_written() {
+        let dir = folder();
+        let (newer, lock) = open_next(dir.path(), 5, NEXT).unwrap();
+        newer.execute("INSERT INTO meta VALUES ('a', 'b')", []).unwrap();
+        // What a killed process leaves: a log that was not brought into the database.
+        let copy = folder();
+        for name in ["journal.db", "journal.db-wal", "format.lock"] {
+            fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        drop((newer, lock));
+        let bytes = |name: &str| fs::read(copy.path().join(name)).unwrap();
+        let before = ["journal.db", "journal.db-wal"].map(bytes);
+        assert!(before[1].len() > 4096);
+        let refused = open_for_writing(copy.path(), BYTES_MAX, 6).unwrap_err();
+        assert!(
+            matches!(refused, StoreError::NewerFormat { found, known: ours, .. } if found == ours + 1 && ours == known()),
+            "{refused}"
+        );
         assert!(refused.to_string().contains("update Homarus"));
-        let reader = open_for_reading(dir.path()).unwrap();
-        assert!(matches!(check_format(&reader, dir.path()), Err(StoreError::NewerFormat { .. })));
+        let reader = open_for_reading(copy.path()).unwrap();
+        assert!(matches!(check_format(&reader, copy.path()), Err(StoreError::NewerFormat { .. })));
+        drop(reader);
+        assert_eq!(["journal.db", "journal.db-wal"].map(bytes), before);
+    }
+
+    #[test]
+    fn nothing_is_changed_under_the_feet_of_another() {
+        let dir = folder();
+        make(dir.path());
+        let in_use = |who: &str| {
+            let refused = open_next(dir.path(), 7, NEXT).unwrap_err();
+            assert!(matches!(refused, StoreError::InUse { .. }), "{who}: {refused}");
+        };
+        let writer = open_for_writing(dir.path(), BYTES_MAX, 6).unwrap();
+        in_use("a writer");
+        drop(writer);
+        let reader = hold_for_reading(dir.path()).unwrap().unwrap();
+        in_use("a reader");
+        drop(reader);
+        // The first programs held their own lock, and this one only while they opened.
+        let driver = DriverLock::create(dir.path()).unwrap();
+        in_use("a driver of the first format");
+        assert_eq!(backups(dir.path()), Vec::<String>::new());
+        drop(driver);
+        open_next(dir.path(), 8, NEXT).unwrap();
+    }
+
+    #[test]
+    fn of_many_who_want_to_change_it_one_does() {
+        for _ in 0..5 {
+            let dir = folder();
+            make(dir.path());
+            let begin = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                let open = || {
+                    begin.wait();
+                    let (connection, _lock) = open_next(dir.path(), 7, NEXT)?;
+                    format_of(&connection, dir.path())
+                };
+                let opened: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                for opened in opened {
+                    assert_eq!(opened.join().unwrap().unwrap(), Some(known() + 1));
+                }
+            });
+            assert_eq!(backups(dir.path()).len(), 1);
+        }
     }
 
     #[test]
@@ -263,12 +382,11 @@ mod tests {
 
     #[test]
     fn only_the_owner_can_read_it() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = folder();
-        let connection = open_for_writing(dir.path(), BYTES_MAX, 5).unwrap();
+        let (connection, _lock) = open_for_writing(dir.path(), BYTES_MAX, 5).unwrap();
         connection.execute("INSERT INTO meta VALUES ('a', 'b')", []).unwrap();
         for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
-            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{name}");
         }
     }

@@ -6,6 +6,7 @@ mod fixture;
 mod full;
 mod health;
 mod mail;
+mod older;
 mod opening;
 mod owner;
 mod rebuild;
