@@ -11,6 +11,7 @@ mod places;
 mod sh;
 mod test;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,14 @@ usage: cargo xtask COMMAND
       --job NAME    does one job
       --keep        keeps the temporary folders
   tidy        checks what a compiler cannot: edges between crates, module docs, sizes, leftovers
+  torture     kills processes at random instants, takes their runs over until they end, and counts what was
+              lost or doubled
+      --kills N     how many (50)
+      --seed S      what is drawn: jobs, instants (1)
+      --at-once N   how many jobs run at the same time (3)
+      --out FILE    writes the table to a file too
+      --release     kills the release build instead of the debug build
+      --keep        keeps the temporary folders
   test        everything that must pass; the last line counts what passed, failed and was skipped
 ";
 
@@ -61,6 +70,7 @@ fn run(args: &[&str]) -> Result<bool, String> {
         }
         "demo" => demo::run(&places, &demo::Options::parse(options)?),
         "tidy" => tidy::run(&places),
+        "torture" => torture::run(&places, &torture::Options::parse(options)?),
         "test" => test::run(&places),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

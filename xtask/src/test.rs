@@ -12,7 +12,7 @@ use crate::{
     bootstrap, build, demo,
     env::{self, HOMARUS_MODELS_DIR, HOMARUS_TEST_FAKELLM, HOMARUS_TEST_LOCAL_MODEL, HOMARUS_TEST_STUBLLM},
     places::Places,
-    sh, tidy,
+    sh, tidy, torture,
 };
 use runner::Runner;
 use tally::Tally;
@@ -84,6 +84,10 @@ pub fn run(places: &Places) -> Result<bool, String> {
         runner.tests(&["--release", "-p", "homarus-local-model"], build::worker_cargo, &prepare)
     });
     step("examples in the documentation", &mut || runner.doc_tests(&prepare));
+    step("torture", &mut || match &built {
+        Some(built) => Outcome::of(torture::in_test(places, &built.homarus)),
+        None => Outcome::skipped("the build failed"),
+    });
     // Last, when nothing else runs: inference has the machine to itself.
     step("demo", &mut || match &built {
         Some(built) => demo_step(places, built),

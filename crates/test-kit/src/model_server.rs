@@ -57,8 +57,13 @@ pub struct ModelServer {
     accepting: JoinHandle<()>,
 }
 
+/// Says what is answered to a request.
+type Answers = dyn Fn(&Recorded) -> Turn + Send + Sync;
+
 struct Shared {
     script: Mutex<Script>,
+    /// Instead of the script.
+    answers: Option<Box<Answers>>,
     /// Model calls answered so far: the next turn.
     next_turn: Mutex<usize>,
     recorded: watch::Sender<Vec<Recorded>>,
@@ -75,10 +80,22 @@ impl ModelServer {
     }
 
     pub async fn start_at(script: Script, address: SocketAddr) -> io::Result<Self> {
+        Self::start_with(script, None, address).await
+    }
+
+    /// A server whose answer follows from the request alone: the same question gets the same answer, however often
+    /// and in whatever order it is asked. It keeps no record of what it was asked.
+    pub async fn answering(answers: impl Fn(&Recorded) -> Turn + Send + Sync + 'static) -> io::Result<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_with(Script::new(Vec::new()), Some(Box::new(answers)), address).await
+    }
+
+    async fn start_with(script: Script, answers: Option<Box<Answers>>, address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             script: Mutex::new(script),
+            answers,
             next_turn: Mutex::new(0),
             recorded: watch::channel(Vec::new()).0,
             gate: Semaphore::new(0),
@@ -183,7 +200,9 @@ impl Connection {
     async fn serve(&mut self, shared: &Shared) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         while let Some(request) = self.read_request().await? {
-            shared.recorded.send_modify(|recorded| recorded.push(request.clone()));
+            if shared.answers.is_none() {
+                shared.recorded.send_modify(|recorded| recorded.push(request.clone()));
+            }
             if !self.answer(shared, &request).await? {
                 return Ok(());
             }
@@ -241,7 +260,8 @@ impl Connection {
         if !formats::is_model_path(&request.path) {
             return self.send_whole(404, &[], "application/json", "{}").await;
         }
-        let Some(turn) = next_turn(shared) else {
+        let answered = shared.answers.as_ref().map(|answers| answers(request));
+        let Some(turn) = answered.or_else(|| next_turn(shared)) else {
             return self
                 .send_whole(500, &[], "application/json", r#"{"error":{"message":"the script is over"}}"#)
                 .await;

@@ -1,0 +1,198 @@
+//! `torture`: kills real processes of Homarus at random instants and takes their runs over until they end, while the
+//! world outside counts. Started by `cargo xtask torture`; only the model is scripted.
+//!
+//! Reading order: `job` (what runs do), `life` (how they are killed and gone on with), `judge` (what must not be),
+//! `doctored` (whether the judge would see it).
+
+mod chance;
+mod doctored;
+mod home;
+mod job;
+mod judge;
+mod life;
+mod outside;
+mod report;
+mod tree;
+mod victim;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Instant,
+};
+
+use futures_util::StreamExt;
+
+use crate::{
+    chance::Chance,
+    home::Home,
+    job::Job,
+    judge::{Finding, Line, RunLog},
+    life::{Course, Life},
+    report::Report,
+};
+
+const USAGE: &str = "usage: torture --homarus FILE [--kills N] [--seed S] [--at-once N] [--out FILE] [--keep]";
+/// Jobs that share one state folder, so that it stays small.
+const JOBS_PER_HOME: u32 = 24;
+const KILLS_PER_JOB_MIN: u64 = 3;
+
+struct Options {
+    homarus: PathBuf,
+    kills: u32,
+    seed: u64,
+    at_once: usize,
+    out: Option<PathBuf>,
+    keep: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match parse(std::env::args().skip(1)) {
+        Ok(options) => torture(&options).await,
+        Err(message) => Err(format!("{message}\n{USAGE}")),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("torture: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options { homarus: PathBuf::new(), kills: 50, seed: 1, at_once: 3, out: None, keep: false };
+    while let Some(name) = args.next() {
+        if name == "--keep" {
+            options.keep = true;
+            continue;
+        }
+        let value = args.next().ok_or_else(|| format!("{name} wants a value"))?;
+        let number = || value.parse::<u64>().map_err(|_| format!("{name} wants a number, not {value:?}"));
+        match name.as_str() {
+            "--homarus" => options.homarus = PathBuf::from(&value),
+            "--kills" => options.kills = u32::try_from(number()?).map_err(|_| "too many kills".to_owned())?,
+            "--seed" => options.seed = number()?,
+            "--at-once" => options.at_once = number()?.clamp(1, 64) as usize,
+            "--out" => options.out = Some(PathBuf::from(&value)),
+            _ => return Err(format!("there is no option {name}")),
+        }
+    }
+    if !options.homarus.is_file() {
+        return Err("--homarus must name the program".to_owned());
+    }
+    Ok(options)
+}
+
+async fn torture(options: &Options) -> Result<bool, String> {
+    let began = Instant::now();
+    let mut report = Report { seed: options.seed, ..Report::default() };
+    let mut first = 1;
+    while report.kills < options.kills || first == 1 {
+        let home = Home::new(&options.homarus).await?;
+        first = batch(options, &home, first, &mut report).await?;
+        if options.keep || !report.findings.is_empty() {
+            eprintln!("kept: {}", home.keep().display());
+        }
+        if !report.findings.is_empty() {
+            break;
+        }
+    }
+    report.took = began.elapsed();
+    let text = report.to_string();
+    print!("{text}");
+    if let Some(out) = &options.out {
+        std::fs::write(out, &text).map_err(|error| format!("{}: {error}", out.display()))?;
+    }
+    Ok(report.is_clean())
+}
+
+/// Some jobs in one home; the number of the next job.
+async fn batch(options: &Options, home: &Home, first: u32, report: &mut Report) -> Result<u32, String> {
+    let killed = AtomicU32::new(report.kills);
+    let started = AtomicU32::new(first);
+    let enough = || first != started.load(Ordering::Relaxed) && killed.load(Ordering::Relaxed) >= options.kills;
+    let numbers = (first..first + JOBS_PER_HOME).take_while(|_| !enough());
+    let lives = futures_util::stream::iter(numbers).map(|number| {
+        started.fetch_add(1, Ordering::Relaxed);
+        let killed = &killed;
+        async move {
+            let mut chance = Chance::fork(options.seed, u64::from(number));
+            let job = Job::new(number, &mut chance, number == first);
+            let left = options.kills.saturating_sub(killed.load(Ordering::Relaxed));
+            let kills = left.min((KILLS_PER_JOB_MIN + chance.below(6)) as u32);
+            let course = Life::new(home, &job, chance, kills).live().await;
+            if let Ok(course) = &course {
+                killed.fetch_add(course.kills, Ordering::Relaxed);
+                eprintln!("job {number}: {} kills, {} processes", course.kills, course.remains.len());
+            }
+            (number, course)
+        }
+    });
+    let courses: Vec<(u32, Result<Course, String>)> = lives.buffer_unordered(options.at_once).collect().await;
+    judge_all(home, courses, report).await?;
+    Ok(started.load(Ordering::Relaxed))
+}
+
+async fn judge_all(
+    home: &Home,
+    courses: Vec<(u32, Result<Course, String>)>,
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut good = Vec::new();
+    for (number, course) in courses {
+        report.jobs += 1;
+        match course {
+            Ok(course) => good.push(course),
+            Err(text) => {
+                report.findings.push(Finding { line: Line::Unexpected, run: format!("job {number}"), text });
+            }
+        }
+    }
+    // A process may have settled runs of other jobs in passing.
+    let remains: Vec<_> = good.iter().flat_map(|course| course.remains.iter().cloned()).collect();
+    for course in &mut good {
+        report.kills += course.kills;
+        report.unknown += course.unknown;
+        report.fights += course.fights;
+        report.findings.append(&mut course.findings);
+        for (at, times) in &course.fell {
+            *report.fell.entry(at.clone()).or_default() += times;
+        }
+        let logs: Vec<&RunLog> = std::iter::once(&course.evidence.main).chain(&course.evidence.undos).collect();
+        for log in logs {
+            report.events += log.lines.len() as u64;
+            report.resumed += log.lines.iter().filter(|line| line["kind"] == "taken_over").count() as u32;
+            report.findings.extend(judge::printed(log, &remains));
+        }
+        report.findings.extend(judge::effects(&course.evidence));
+    }
+    report.posts += home.outside.posts().values().map(|times| u64::from(*times)).sum::<u64>();
+    let verified = home.ask(&["runs", "verify"]).await?;
+    if verified.code != Some(0) {
+        let run = "all".to_owned();
+        report.findings.push(Finding { line: Line::Unexpected, run, text: format!("verify: {}", verified.stdout) });
+    }
+    // The judge itself, held against what it must not let pass.
+    let every = good.iter().find(|course| course.evidence.job.has_every_kind() && !course.evidence.undone.is_empty());
+    if let Some(course) = every.filter(|_| report.doctored.is_empty()) {
+        let found = doctored::check(&course.evidence, &remains);
+        report.doctored.extend(found.into_iter().map(|(what, _, found)| (what, found)));
+    }
+    if let Some(course) = good.first() {
+        let token = course.evidence.job.actions().next().map(|action| action.token.clone()).unwrap_or_default();
+        let found = doctored::corruption_is_found(home, &token).await?;
+        if !found {
+            let text = "bytes of an event were changed, and verify found the journal whole".to_owned();
+            report.findings.push(Finding {
+                line: Line::CorruptionUnnoticed,
+                run: course.evidence.main.run.clone(),
+                text,
+            });
+        }
+    }
+    Ok(())
+}
