@@ -33,7 +33,8 @@ usage: cargo xtask COMMAND
       --seed S      what is drawn: jobs, instants (1)
       --at-once N   how many jobs run at the same time (3)
       --out FILE    writes the table to a file too
-      --release     kills the release build instead of the debug build
+      --release     uses the release build instead of the debug build
+      --takeover N  kills a process with N runs in flight instead, and measures how long it takes to take them over
       --keep        keeps the temporary folders
   test        everything that must pass; the last line counts what passed, failed and was skipped
 ";

@@ -10,8 +10,10 @@ const KILLS_IN_TEST: &str = "50";
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Kill the release build instead of the debug one.
+    /// Use the release build instead of the debug one.
     release: bool,
+    /// Measure how long it takes to take over so many runs, instead of killing.
+    takeover: Option<String>,
     /// Handed on as they are.
     rest: Vec<String>,
 }
@@ -30,10 +32,13 @@ impl Options {
                     let path = std::path::absolute(path).map_err(|error| format!("{path}: {error}"))?;
                     options.rest.extend(["--out".to_owned(), path.display().to_string()]);
                 }
-                "--kills" | "--seed" | "--at-once" => {
+                "--kills" | "--seed" | "--at-once" | "--takeover" => {
                     let value = args.next().ok_or_else(|| format!("`{arg}` wants a number"))?;
                     value.parse::<u64>().map_err(|_| format!("`{arg}` wants a number, not `{value}`"))?;
-                    options.rest.extend([(*arg).to_owned(), (*value).to_owned()]);
+                    match *arg {
+                        "--takeover" => options.takeover = Some((*value).to_owned()),
+                        _ => options.rest.extend([(*arg).to_owned(), (*value).to_owned()]),
+                    }
                 }
                 other => return Err(format!("`torture` has no option `{other}`")),
             }
@@ -47,8 +52,16 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
     let build: &[&str] =
         if options.release { &["build", "--release", "-p", "homarus"] } else { &["build", "-p", "homarus"] };
     sh::run(&mut sh::cargo(places, build))?;
-    let profile = if options.release { "release" } else { "debug" };
-    start(places, &places.target.join(profile).join("homarus"), &options.rest)
+    let built = places.target.join(if options.release { "release" } else { "debug" });
+    let mut rest = options.rest.clone();
+    if let Some(runs) = &options.takeover {
+        let example = &["-p", "homarus-store", "--example", "in_flight"];
+        let build: &[&str] = if options.release { &["build", "--release"] } else { &["build"] };
+        sh::run(&mut sh::cargo(places, &[build, example].concat()))?;
+        let holder = built.join("examples/in_flight").display().to_string();
+        rest.extend(["--in-flight".to_owned(), holder, "--takeover".to_owned(), runs.clone()]);
+    }
+    start(places, &built.join("homarus"), &rest)
 }
 
 /// The step of `cargo xtask test`.

@@ -40,6 +40,7 @@ operations![
     runs::Log,
     runs::Verify,
     runs::Resume,
+    runs::ResumeAll,
     runs::Say,
     runs::Configure,
     runs::Approve,

@@ -49,6 +49,10 @@ operation!(
     Resume, "runs.resume", "POST" "/v1/runs/{run}/resume", needs "runs:start", RunRequest => Ended
 );
 operation!(
+    /// Goes on with every run that a crash interrupted.
+    ResumeAll, "runs.resume-all", "POST" "/v1/runs/resume", needs "runs:start", ResumeAllRequest => ResumeAllResponse
+);
+operation!(
     /// Says something further in a conversation, and drives it until it rests.
     Say, "runs.say", "POST" "/v1/runs/{run}/messages", needs "runs:start", SayRequest => Ended
 );
@@ -102,6 +106,29 @@ pub struct Ended {
     pub exit_code: u8,
     /// What to do next, if a person has to do something.
     pub next: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResumeAllRequest {
+    /// Also runs that were stopped on purpose, or brought to rest by a later command.
+    pub paused: bool,
+    /// How many are worked on at the same time: 1 to 256.
+    pub at_once: u32,
+}
+
+/// How many runs there were, and how they came to rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeAllResponse {
+    pub taken: u64,
+    /// Taken over by another process meanwhile.
+    pub busy: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// Denied, out of budget or cancelled.
+    pub ended_otherwise: u64,
+    /// A person must answer: `homarus runs show` says what.
+    pub waiting: u64,
+    pub paused: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

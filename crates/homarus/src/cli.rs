@@ -73,6 +73,8 @@ enum Runs {
     Verify(commands::runs_verify::Args),
     /// Go on with a run that was interrupted or waits
     Resume(commands::runs_resume::Args),
+    /// After a crash: go on with every run it interrupted
+    ResumeAll(commands::runs_resume_all::Args),
     /// Say something further in a conversation
     Say(commands::runs_say::Args),
     /// Change the model or the rules of a run that rests
@@ -169,6 +171,7 @@ impl Cli {
             Command::Runs(Runs::Fork(args)) => args.execute(),
             Command::Runs(Runs::Verify(args)) => args.execute(),
             Command::Runs(Runs::Resume(args)) => args.execute(),
+            Command::Runs(Runs::ResumeAll(args)) => args.execute(),
             Command::Runs(Runs::Say(args)) => args.execute(),
             Command::Runs(Runs::Configure(args)) => args.execute(),
             Command::Runs(Runs::Approve(args)) => args.execute(),

@@ -6,7 +6,7 @@ use homarus_contract::{
     event::FinishStatus,
     journal::{JournalError, RunStatus},
     sandbox::SandboxError,
-    text::neutralise,
+    text::{neutralise, one_line},
 };
 use homarus_driver::DriverError;
 use homarus_store::StoreError;
@@ -97,6 +97,12 @@ impl CliError {
 
     pub fn advice(self) -> Option<String> {
         self.help
+    }
+
+    /// In one line, among others.
+    pub fn short(&self) -> String {
+        let cause = self.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        one_line(&format!("{}{cause}", self.message), 600)
     }
 
     /// `error: …`, `cause: …`, `help: …`, a line each.

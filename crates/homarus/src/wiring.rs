@@ -155,12 +155,18 @@ impl Runtime {
 
     /// The same, and tells nobody.
     pub async fn drive_silently(&self, run: RunId, fence: Fence) -> Result<EndedResponse, CliError> {
-        self.register(&run)?;
         let control = Control::default();
         let watcher = tokio::spawn(watch_signals(control.clone()));
-        let ended = self.driver.drive(fence, &control).await;
+        let ended = self.drive_until(run, fence, &control).await;
         watcher.abort();
-        self.response(run, ended?)
+        ended
+    }
+
+    /// The same, until `control` stops it, which may be that of many runs.
+    pub async fn drive_until(&self, run: RunId, fence: Fence, control: &Control) -> Result<EndedResponse, CliError> {
+        self.register(&run)?;
+        let ended = self.driver.drive(fence, control).await?;
+        self.response(run, ended)
     }
 
     fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
@@ -246,7 +252,7 @@ fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
 
 /// The first Ctrl-C (or SIGTERM) finishes the journal and leaves a run that resumes; the second
 /// ends the process as a kill would, which the journal survives too.
-async fn watch_signals(control: Control) {
+pub async fn watch_signals(control: Control) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {

@@ -28,6 +28,7 @@ pub mod runs_list;
 pub mod runs_log;
 pub mod runs_resolve;
 pub mod runs_resume;
+pub mod runs_resume_all;
 pub mod runs_say;
 pub mod runs_show;
 pub mod runs_verify;

@@ -19,6 +19,7 @@ mod seat;
 mod site;
 mod skills;
 mod snapshots;
+mod takeover;
 mod terminal;
 mod tmux;
 mod tools;

@@ -12,6 +12,7 @@ mod judge;
 mod life;
 mod outside;
 mod report;
+mod takeover;
 mod tree;
 mod victim;
 
@@ -33,7 +34,8 @@ use crate::{
     report::Report,
 };
 
-const USAGE: &str = "usage: torture --homarus FILE [--kills N] [--seed S] [--at-once N] [--out FILE] [--keep]";
+const USAGE: &str = "usage: torture --homarus FILE [--kills N] [--seed S] [--at-once N] [--out FILE] [--keep]
+       torture --homarus FILE --in-flight FILE --takeover RUNS";
 /// Jobs that share one state folder, so that it stays small.
 const JOBS_PER_HOME: u32 = 24;
 const KILLS_PER_JOB_MIN: u64 = 3;
@@ -45,11 +47,16 @@ struct Options {
     at_once: usize,
     out: Option<PathBuf>,
     keep: bool,
+    /// Measure a takeover of so many runs instead, which this program holds in flight.
+    takeover: Option<(PathBuf, u64)>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match parse(std::env::args().skip(1)) {
+        Ok(Options { homarus, takeover: Some((in_flight, runs)), .. }) => {
+            takeover::measure(&homarus, &in_flight, runs).await
+        }
         Ok(options) => torture(&options).await,
         Err(message) => Err(format!("{message}\n{USAGE}")),
     };
@@ -64,7 +71,9 @@ async fn main() -> ExitCode {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { homarus: PathBuf::new(), kills: 50, seed: 1, at_once: 3, out: None, keep: false };
+    let mut options =
+        Options { homarus: PathBuf::new(), kills: 50, seed: 1, at_once: 3, out: None, keep: false, takeover: None };
+    let (mut in_flight, mut runs) = (None, None);
     while let Some(name) = args.next() {
         if name == "--keep" {
             options.keep = true;
@@ -77,10 +86,17 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--kills" => options.kills = u32::try_from(number()?).map_err(|_| "too many kills".to_owned())?,
             "--seed" => options.seed = number()?,
             "--at-once" => options.at_once = number()?.clamp(1, 64) as usize,
+            "--in-flight" => in_flight = Some(PathBuf::from(&value)),
+            "--takeover" => runs = Some(number()?),
             "--out" => options.out = Some(PathBuf::from(&value)),
             _ => return Err(format!("there is no option {name}")),
         }
     }
+    options.takeover = match (in_flight, runs) {
+        (Some(in_flight), Some(runs)) => Some((in_flight, runs)),
+        (None, None) => None,
+        _ => return Err("--takeover and --in-flight belong together".to_owned()),
+    };
     if !options.homarus.is_file() {
         return Err("--homarus must name the program".to_owned());
     }

@@ -108,7 +108,11 @@ impl Victim {
     }
 
     /// Waits for the instant or for the end of the process, whichever comes first.
-    pub async fn see_out(mut self, when: When, how: How, outside: &Outside) -> Remains {
+    pub async fn see_out(self, when: When, how: How, outside: &Outside) -> Remains {
+        self.see_out_within(PATIENCE, when, how, outside).await
+    }
+
+    pub async fn see_out_within(mut self, patience: Duration, when: When, how: How, outside: &Outside) -> Remains {
         let instant = instant(when, self.count.clone(), outside);
         let (mut killed, mut hung) = (false, false);
         let status = tokio::select! {
@@ -117,7 +121,7 @@ impl Victim {
                 killed = true;
                 self.kill(how).await
             }
-            () = tokio::time::sleep(PATIENCE) => {
+            () = tokio::time::sleep(patience) => {
                 hung = true;
                 self.kill(How::Everything).await;
                 None

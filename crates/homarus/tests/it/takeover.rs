@@ -1,0 +1,165 @@
+//! Who may go on with a run: after a crash everything is taken over by one command, of several processes that want
+//! one run exactly one drives it, and whoever was overtaken changes nothing any more.
+
+use homarus_test_kit::{Script, Turn};
+use serde_json::{Value, json};
+
+use crate::program::{Program, Running};
+
+const RIVALS: usize = 4;
+const ROUNDS: usize = 5;
+
+/// Starts runs that wait for their model, and kills them.
+fn interrupted(program: &Program, runs: usize) {
+    let mut running: Vec<Running> = (0..runs).map(|_| program.spawn(&["run", "hello", "--json"])).collect();
+    program.wait_for_model_calls(runs);
+    running.iter_mut().for_each(Running::kill);
+    while list(program).iter().any(|row| row["owner_alive"] == true) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+fn list(program: &Program) -> Vec<Value> {
+    let done = program.output(&["runs", "list", "--json"]);
+    let list: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+    list["runs"].as_array().unwrap().clone()
+}
+
+/// The last line of `resume-all --json`.
+fn response(stdout: &str) -> Value {
+    let last: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap();
+    assert_eq!(last["kind"], "all_ended", "{stdout}");
+    last
+}
+
+fn held(held: usize, then: &str) -> Program {
+    let mut turns: Vec<Turn> = (0..held).map(|_| Turn::text("never heard").hold()).collect();
+    turns.push(Turn::text(then));
+    Program::with_script(Script { repeat_last: true, ..Script::new(turns) })
+}
+
+#[test]
+fn one_command_goes_on_with_everything_a_crash_interrupted() {
+    let program = held(5, "Done.");
+    interrupted(&program, 5);
+    let done = program.output(&["runs", "resume-all", "--at-once", "2", "--json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let last = response(&done.stdout);
+    assert_eq!((&last["taken"], &last["completed"], &last["busy"]), (&json!(5), &json!(5), &json!(0)), "{last}");
+    let lines = done.json_lines();
+    assert_eq!(lines[0]["kind"], "all_taken_over", "all are taken over before one is worked on: {}", lines[0]);
+    assert_eq!(lines.iter().filter(|line| line["kind"] == "run_ended").count(), 5);
+    assert!(list(&program).iter().all(|row| row["status"] == "completed"));
+    program.verify();
+    let done = program.output(&["runs", "resume-all"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, ""), "nothing is left: {done:?}");
+    assert!(done.stderr.contains("took over 0 runs"), "{done:?}");
+}
+
+#[test]
+fn what_was_stopped_on_purpose_goes_on_only_when_that_is_said() {
+    let program = held(2, "Done.");
+    interrupted(&program, 1);
+    let mut running = program.spawn(&["run", "stop me", "--json"]);
+    program.wait_for_model_calls(2);
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(running.finish().code, 130);
+    // The second run has brought the first to rest in passing.
+    assert!(list(&program).iter().all(|row| row["status"] == "paused"), "{:?}", list(&program));
+    assert_eq!(response(&program.output(&["runs", "resume-all", "--json"]).stdout)["taken"], 0);
+    assert!(list(&program).iter().all(|row| row["status"] == "paused"));
+    let done = program.output(&["runs", "resume-all", "--paused"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(done.stdout.matches("completed").count(), 2, "{done:?}");
+    program.verify();
+}
+
+#[test]
+fn a_run_that_cannot_go_on_does_not_keep_the_others_from_it() {
+    let program = held(2, "Done.");
+    let keys = [("ANTHROPIC_API_KEY", "sk-ant-test"), ("ANTHROPIC_BASE_URL", &program.server.base_url())];
+    let mut other = program.command(&["run", "hello", "--json", "--model", "anthropic/scripted"]);
+    let mut both = [Running::of(other.envs(keys).spawn().unwrap()), program.spawn(&["run", "hello", "--json"])];
+    program.wait_for_model_calls(2);
+    both.iter_mut().for_each(Running::kill);
+    while list(&program).iter().any(|row| row["owner_alive"] == true) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // The key of one of them is not there any more.
+    let done = program.output(&["runs", "resume-all", "--json"]);
+    let last = response(&done.stdout);
+    assert_eq!((&last["taken"], &last["completed"], &last["failed"]), (&json!(2), &json!(1), &json!(1)), "{done:?}");
+    assert!(done.code == 1 && done.stderr.contains("could not go on") && done.stderr.contains("anthropic"), "{done:?}");
+    let done = program.command(&["runs", "resume-all"]).envs(keys).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(list(&program).iter().all(|row| row["status"] == "completed"));
+}
+
+#[test]
+fn of_several_processes_that_resume_one_run_exactly_one_drives_it() {
+    for round in 0..ROUNDS {
+        let turns = vec![Turn::text("never heard").hold(), Turn::text("Done.").hold()];
+        let program = Program::with_turns(turns);
+        interrupted(&program, 1);
+        let mut rivals: Vec<Running> =
+            (0..RIVALS).map(|_| program.spawn(&["runs", "resume", "last", "--json"])).collect();
+        // The winner waits for the model, so the others must give up by themselves.
+        program.wait_for_model_calls(2);
+        let mut losers = 0;
+        while losers < RIVALS - 1 {
+            losers = rivals.iter_mut().filter_map(|rival| rival.child.try_wait().unwrap()).count();
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        // One for the dead process's question, one for the winner's.
+        program.server.release();
+        program.server.release();
+        let done: Vec<_> = rivals.iter_mut().map(Running::finish).collect();
+        let (winners, losers): (Vec<_>, Vec<_>) = done.iter().partition(|done| done.code == 0);
+        assert_eq!(winners.len(), 1, "round {round}: {done:?}");
+        for loser in losers {
+            assert_eq!(loser.code, 1, "{loser:?}");
+            assert!(loser.stderr.contains("is being worked on by another process"), "{loser:?}");
+            assert!(!loser.stdout.contains("\"seq\""), "it has done nothing: {loser:?}");
+        }
+        assert_eq!(program.kinds().iter().filter(|kind| *kind == "taken_over").count(), 1, "{:?}", program.kinds());
+        assert_eq!(program.server.model_calls().len(), 2, "the model was asked once more, not by each");
+        program.verify();
+    }
+}
+
+#[test]
+fn two_that_take_over_everything_share_it() {
+    let program = held(6, "Done.");
+    interrupted(&program, 6);
+    let mut both: Vec<Running> = (0..2).map(|_| program.spawn(&["runs", "resume-all", "--json"])).collect();
+    let done: Vec<_> = both.iter_mut().map(Running::finish).collect();
+    let taken: Vec<u64> = done.iter().map(|done| response(&done.stdout)["taken"].as_u64().unwrap()).collect();
+    assert_eq!(taken.iter().sum::<u64>(), 6, "{taken:?}");
+    assert!(list(&program).iter().all(|row| row["status"] == "completed"));
+    assert_eq!(program.server.model_calls().len(), 12, "each run asked once more");
+    program.verify();
+}
+
+/// Ownership hangs on a lock file. Whoever takes that away while its driver lives makes two drivers of one run; then
+/// the epoch keeps the first from changing anything.
+#[test]
+fn a_driver_that_was_overtaken_appends_nothing_and_acts_no_more() {
+    let write = Turn::call("file.write", json!({"path": "stale.txt", "content": "x"})).hold();
+    let program = Program::with_turns(vec![write, Turn::text("Taken over and done.")]);
+    let mut stale = program.spawn(&["run", "hello", "--approvals", "auto", "--json"]);
+    program.wait_for_model_calls(1);
+    for entry in std::fs::read_dir(program.home.join("state/drivers")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let done = program.output(&["runs", "resume", "last"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "Taken over and done.\n"), "{done:?}");
+    let before = program.events();
+    program.server.release();
+    let done = stale.finish();
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stderr.contains("has finished") || done.stderr.contains("belongs to another driver"), "{done:?}");
+    assert!(!done.stdout.contains("act_intent"), "{done:?}");
+    assert_eq!(program.events(), before, "nothing was appended");
+    assert_eq!(program.file("stale.txt"), None);
+    program.verify();
+}

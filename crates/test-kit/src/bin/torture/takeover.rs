@@ -1,0 +1,78 @@
+//! How long it takes to take over everything a crash interrupted: a process with so many runs in flight is killed,
+//! and one command goes on with all of them.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::{
+    home::Home,
+    outside::Outside,
+    victim::{How, Victim, When},
+};
+
+/// What DESIGN.md wants for 10,000 runs.
+const GOAL: Duration = Duration::from_secs(5);
+const MEASURED_MAX: Duration = Duration::from_secs(3_600);
+const AT_ONCE: &str = "16";
+
+/// Prints one table; `Ok(false)`: a run was not taken over, or not ended.
+pub async fn measure(homarus: &Path, in_flight: &Path, runs: u64) -> Result<bool, String> {
+    let home = Home::new(homarus).await?;
+    let (workspace, state) = (home.root().join("work"), home.state().join("state"));
+    let count = runs.to_string();
+    let mut command = Command::new(in_flight);
+    command.arg(&state).arg(&count).arg(&workspace).arg("openai/scripted").stdin(Stdio::null()).stdout(Stdio::piped());
+    let failed = |error: std::io::Error| format!("{}: {error}", in_flight.display());
+    let mut holder = command.kill_on_drop(true).spawn().map_err(failed)?;
+    let mut said = String::new();
+    if let Some(stdout) = holder.stdout.take() {
+        BufReader::new(stdout).read_line(&mut said).await.map_err(failed)?;
+    }
+    if said.trim() != "ready" {
+        return Err(format!("{} did not hold {runs} runs", in_flight.display()));
+    }
+    holder.kill().await.map_err(failed)?;
+
+    let outside = Outside::start().await.map_err(failed)?;
+    let began = Instant::now();
+    let args = ["runs", "resume-all", "--at-once", AT_ONCE, "--json"];
+    let victim = Victim::start(home.command(&args), "runs resume-all").map_err(failed)?;
+    let mut count = victim.count();
+    let _ = count.wait_for(|lines| *lines > 0).await;
+    let taken_after = began.elapsed();
+    let remains = victim.see_out_within(MEASURED_MAX, When::Never, How::Everything, &outside).await;
+    let ended_after = began.elapsed();
+    let line = |kind: &str| remains.lines.iter().find(|line| line["kind"] == kind).cloned().unwrap_or(Value::Null);
+    let (taken, ended) = (line("all_taken_over"), line("all_ended"));
+    let verified = home.ask(&["runs", "verify"]).await?.code == Some(0);
+    println!("takeover of {runs} runs in flight after a kill");
+    println!("  from the start of the process to all taken over   {:>7.2} s", taken_after.as_secs_f64());
+    println!("  of it, claiming them                              {:>7.2} s", ms(&taken["took_ms"]));
+    println!("  to all ended, {AT_ONCE} at a time                      {:>7.2} s", ended_after.as_secs_f64());
+    println!(
+        "  taken over {}, completed {}, the journal is {}",
+        taken["taken"],
+        ended["completed"],
+        if verified { "whole" } else { "DAMAGED" }
+    );
+    let met = if taken_after <= GOAL { "met" } else { "missed" };
+    println!("  the goal for 10,000 ({} s) is {met}", GOAL.as_secs());
+    let all = taken["taken"] == runs && ended["completed"] == runs;
+    if !all {
+        println!("  FAILED: {}", remains.stderr.trim());
+    }
+    Ok(all && verified)
+}
+
+fn ms(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN) / 1000.0
+}
