@@ -3,6 +3,7 @@
 //! Comes in: a command line. Goes out: builds, test results, a demo. It talks to Homarus only through
 //! its command line, as a user would.
 
+mod bench;
 mod bootstrap;
 mod build;
 mod demo;
@@ -36,6 +37,11 @@ usage: cargo xtask COMMAND
       --release     uses the release build instead of the debug build
       --takeover N  kills a process with N runs in flight instead, and measures how long it takes to take them over
       --keep        keeps the temporary folders
+  bench       measures start-up, memory, the gap between an answer and the next request, durable steps and the
+              sandbox, beside other programs on the same work; installs those (npm, PyPI) below the cache folder
+      --only A,B    only these tables
+      --quick       a tenth of the work, to see whether it works
+      --out FILE    the tables as JSON, too
   test        everything that must pass; the last line counts what passed, failed and was skipped
 ";
 
@@ -69,6 +75,7 @@ fn run(args: &[&str]) -> Result<bool, String> {
             println!("{}\n{}", built.homarus.display(), built.worker.display());
             Ok(true)
         }
+        "bench" => bench::run(&places, &bench::Options::parse(options)?),
         "demo" => demo::run(&places, &demo::Options::parse(options)?),
         "tidy" => tidy::run(&places),
         "torture" => torture::run(&places, &torture::Options::parse(options)?),

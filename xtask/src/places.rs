@@ -17,6 +17,7 @@ pub struct Places {
     pub models: PathBuf,
     /// Python packages that tests use.
     pub venv: PathBuf,
+    cache: PathBuf,
 }
 
 impl Places {
@@ -30,8 +31,14 @@ impl Places {
             target,
             models: env::path(env::HOMARUS_MODELS_DIR).unwrap_or_else(|| cache.join("models")),
             venv: cache.join("venv"),
+            cache,
             root,
         })
+    }
+
+    /// Programs of others, beside which ours is measured.
+    pub fn peers(&self) -> PathBuf {
+        self.cache.join("peers")
     }
 
     /// `homarus` and its worker, side by side.

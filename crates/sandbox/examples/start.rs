@@ -1,7 +1,7 @@
 //! Prints how long sandbox starts take: `cargo run --release -p homarus-sandbox --example start [N] [PAUSE_MS]`.
 //!
 //! `start`: from the request until the program was started, as the receipt says it. `whole`: until
-//! the call's result is back, with its diff read and everything inside gone. The pause before each
+//! the call's result is back, with its diff read and everything inside gone. The last line is JSON. The pause before each
 //! call stands for the model's answer; without one, a sandbox is rarely ready when the call comes.
 
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Instant};
@@ -72,11 +72,15 @@ async fn bench() -> ExitCode {
             }
         }
     }
+    let mut figures = Vec::new();
     for (name, times) in [("start", &mut start), ("whole", &mut whole)] {
         times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-        println!("{name}: p50 {:.2} ms, p90 {:.2}, p99 {:.2}", at(0.5), at(0.9), at(0.99));
+        for (label, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let at = times[((times.len() - 1) as f64 * share) as usize];
+            figures.push(format!(r#""{name}_{label}_ms":{at:.3}"#));
+        }
     }
+    println!("{{{}}}", figures.join(","));
     // A bench's leftovers are in the temporary folder.
     let _ = std::fs::remove_dir_all(&folder);
     ExitCode::SUCCESS

@@ -1,6 +1,7 @@
 //! How many durable appends a second this machine does: `cargo run --release -p homarus-store
-//! --example append_rate [FOLDER]`. Prints one line for each number of runs at work at once, then
-//! how long it takes to open and list a journal of 10,000 runs, and to take them all over.
+//! --example append_rate [FOLDER [RUNS]]`. Prints one JSON line for each number of runs at work at once, then
+//! how long it takes to open and list a journal of 10,000 runs, and to take them all over. With RUNS, prints only
+//! the line of that many at once.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,10 +27,14 @@ const RUNS: u32 = 10_000;
 fn main() -> Result<(), Failure> {
     let dir = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("append-rate-journal"), PathBuf::from);
     let runtime = tokio::runtime::Runtime::new()?;
-    for at_once in [1, 10, 100] {
-        runtime.block_on(rate(&dir.join(format!("rate-{at_once}")), at_once))?;
+    if let Some(at_once) = std::env::args().nth(2) {
+        runtime.block_on(rate(&dir, at_once.parse()?))?;
+    } else {
+        for at_once in [1, 10, 100] {
+            runtime.block_on(rate(&dir.join(format!("rate-{at_once}")), at_once))?;
+        }
+        runtime.block_on(many_runs(&dir.join("many")))?;
     }
-    runtime.block_on(many_runs(&dir.join("many")))?;
     std::fs::remove_dir_all(&dir)?;
     Ok(())
 }
@@ -45,11 +50,12 @@ async fn rate(dir: &Path, at_once: u32) -> Result<(), Failure> {
     }
     let (seconds, after) = (start.elapsed().as_secs_f64(), store.stats());
     times.sort();
+    let ms = |at: usize| times[at].as_secs_f64() * 1e3;
     println!(
-        "{at_once:>3} at once: {:>6.0} appends/s, p50 {:?}, p99 {:?}, {} commits for {} requests",
+        r#"{{"at_once":{at_once},"per_second":{:.0},"p50_ms":{:.3},"p99_ms":{:.3},"commits":{},"requests":{}}}"#,
         times.len() as f64 / seconds,
-        times[times.len() / 2],
-        times[times.len() * 99 / 100],
+        ms(times.len() / 2),
+        ms(times.len() * 99 / 100),
         after.commits - before.commits,
         after.requests - before.requests,
     );

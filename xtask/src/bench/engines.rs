@@ -1,0 +1,167 @@
+//! What is measured below the program: the journal beside other durable engines, the sandbox beside bubblewrap.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+
+use super::{
+    stats::{milliseconds, percentile},
+    table::{OURS, Section},
+};
+use crate::{places::Places, sh};
+
+/// Packages of PyPI with their versions.
+const PYPI: [&str; 3] = ["dbos==3.4.0", "langgraph==1.2.22", "langgraph-checkpoint-sqlite==3.1.2"];
+const DBOS: &str = include_str!("steps_dbos.py");
+const LANGGRAPH: &str = include_str!("steps_langgraph.py");
+const RUNS: usize = 100;
+const STARTS: usize = 200;
+const BWRAP: &str = "bwrap, same namespaces";
+
+#[derive(Deserialize)]
+struct Rate {
+    per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+impl Rate {
+    fn read(line: &str) -> Result<Self, String> {
+        serde_json::from_str(line.trim()).map_err(|error| format!("{error}: {line}"))
+    }
+
+    fn figures(&self) -> Vec<Option<f64>> {
+        vec![Some(self.per_second), Some(self.p50_ms), Some(self.p99_ms)]
+    }
+}
+
+/// Steps that are durable when they count, by many runs at once.
+pub fn steps(places: &Places, folder: &Path, quick: bool) -> Section {
+    let title = format!("Durable steps, {RUNS} runs at once, SQLite");
+    let mut section = Section::new("steps", title, &["steps/s", "p50 (ms)", "p99 (ms)"]);
+    match our_rate(places, &folder.join("journal")) {
+        Ok(rate) => section.row(OURS, rate.figures()),
+        Err(error) => section.note(format!("{OURS}: {error}")),
+    }
+    let steps = if quick { 2 } else { 20 };
+    let python = install(&places.peers().join("python"));
+    for (who, script) in [("dbos", DBOS), ("langgraph, SQLite checkpointer", LANGGRAPH)] {
+        let python = python.as_ref().map_err(Clone::clone);
+        match python.and_then(|python| their_rate(python, script, steps, &folder.join(&who[..4]))) {
+            Ok(rate) => section.row(who, rate.figures()),
+            Err(error) => section.note(format!("{who}: {error}")),
+        }
+    }
+    section
+}
+
+fn our_rate(places: &Places, folder: &Path) -> Result<Rate, String> {
+    let mut example =
+        sh::cargo(places, &["run", "--release", "--quiet", "-p", "homarus-store", "--example", "append_rate", "--"]);
+    let printed = sh::output(example.arg(folder).arg(RUNS.to_string()))?;
+    Rate::read(printed.lines().next().unwrap_or_default())
+}
+
+fn their_rate(python: &Path, script: &str, steps: usize, folder: &Path) -> Result<Rate, String> {
+    let path = folder.join("steps.py");
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, script));
+    written.map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut command = Command::new(python);
+    command.arg(&path).args([RUNS.to_string(), steps.to_string()]).arg(folder).current_dir(folder).stdin(Stdio::null());
+    let printed = sh::output(&mut command)?;
+    Rate::read(printed.lines().last().unwrap_or_default())
+}
+
+/// The interpreter that has the packages.
+fn install(folder: &Path) -> Result<std::path::PathBuf, String> {
+    let (python, marker) = (folder.join("bin/python"), folder.join("installed"));
+    let wanted = PYPI.join("\n");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    sh::run(Command::new("python3").args(["-m", "venv"]).arg(folder).stdin(Stdio::null()))?;
+    sh::run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PYPI).stdin(Stdio::null()))?;
+    fs::write(&marker, wanted).map_err(|error| format!("{}: {error}", marker.display()))?;
+    Ok(python)
+}
+
+#[derive(Deserialize)]
+struct Starts {
+    start_p50_ms: f64,
+    start_p99_ms: f64,
+    whole_p50_ms: f64,
+}
+
+/// From the request for a sandbox to the start of the program in it.
+pub fn sandbox(places: &Places, folder: &Path, quick: bool) -> Section {
+    let title = "A sandbox: from the request to the start of the program in it, and until all is over (ms)";
+    let mut section = Section::new("sandbox", title, &["p50", "p99", "whole p50"]);
+    let count = if quick { STARTS / 10 } else { STARTS };
+    for (who, pause_ms) in [(OURS, "20"), ("homarus, without a pause before", "0")] {
+        let args = ["run", "--release", "--quiet", "-p", "homarus-sandbox", "--example", "start", "--"];
+        let mut example = sh::cargo(places, &args);
+        let printed = sh::output(example.args([&count.to_string(), pause_ms]));
+        let read = |printed: String| {
+            let line = printed.lines().last().unwrap_or_default().to_owned();
+            serde_json::from_str::<Starts>(&line).map_err(|error| format!("{error}: {line}"))
+        };
+        match printed.and_then(read) {
+            Ok(starts) => {
+                section.row(who, vec![Some(starts.start_p50_ms), Some(starts.start_p99_ms), Some(starts.whole_p50_ms)])
+            }
+            Err(error) => section.note(format!("{who}: {error}")),
+        }
+    }
+    match bwrap(folder, count) {
+        Ok((start, whole)) => {
+            let start = milliseconds(&start);
+            section.row(
+                BWRAP,
+                vec![percentile(&start, 0.5), percentile(&start, 0.99), percentile(&milliseconds(&whole), 0.5)],
+            );
+        }
+        Err(error) => section.note(format!("{BWRAP}: {error}")),
+    }
+    section.note("Ours also has a layer over the workspace, Landlock, seccomp and limits; bwrap has only the namespaces and mounts.");
+    section
+}
+
+/// The program in it tells when it began by printing; what it takes for that is in its figure.
+fn bwrap(folder: &Path, count: usize) -> Result<(Vec<Duration>, Vec<Duration>), String> {
+    if !sh::on_path("bwrap") {
+        return Err("it is not installed (Debian package bubblewrap)".to_owned());
+    }
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let (mut start, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let mut command = Command::new("bwrap");
+        command.args(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
+        command.args([
+            "--unshare-cgroup",
+            "--die-with-parent",
+            "--ro-bind",
+            "/",
+            "/",
+            "--dev",
+            "/dev",
+            "--proc",
+            "/proc",
+        ]);
+        command.args(["--tmpfs", "/tmp", "--bind"]).arg(folder).arg(folder).args(["--", "/bin/echo"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let began = Instant::now();
+        let mut child = command.spawn().map_err(|error| format!("bwrap: {error}"))?;
+        let mut output = child.stdout.take().ok_or("no standard output")?;
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut output, &mut byte).map_err(|error| format!("it printed nothing: {error}"))?;
+        start.push(began.elapsed());
+        child.wait().map_err(|error| error.to_string())?;
+        whole.push(began.elapsed());
+    }
+    Ok((start, whole))
+}
