@@ -1,8 +1,9 @@
-//! Fakes for tests: a scripted model server and permits. A dev-dependency only.
+//! Fakes for tests: a scripted model server, permits, and histories by chance. A dev-dependency only.
 //!
 //! The server speaks the real wire formats over real connections, because what breaks in practice
 //! is the wire; it shares no code with the clients it tests.
 
+pub mod histories;
 pub mod model_server;
 pub mod permit;
 pub mod script;
