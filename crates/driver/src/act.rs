@@ -117,7 +117,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         attempt: u32,
     ) -> BoxFuture<'static, ActDone> {
         let layer = LayerId { run: self.run.clone(), call: call.clone(), attempt };
-        let clock = self.driver.options.clock.clone();
+        let clock = self.driver.options.steady_clock.clone();
         let output = self.output_sink(call.clone());
         let (sandbox, workspace) = (context.sandbox.clone(), context.workspace.clone());
         Box::pin(async move {

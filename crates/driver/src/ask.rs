@@ -101,7 +101,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             step: ask.step,
             model: ask.model,
             reserved,
-            started_ms: self.clock_ms(),
+            started_ms: self.steady_ms(),
             shown: String::new(),
             has_blocks: false,
             calls: 0,
@@ -274,7 +274,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             usage,
             served_by: answer.model.clone(),
             cost,
-            wall_ms: self.clock_ms().saturating_sub(answer.started_ms),
+            wall_ms: self.steady_ms().saturating_sub(answer.started_ms),
         });
     }
 }

@@ -51,8 +51,10 @@ pub struct Options<M, J, L> {
     pub limits: Limits,
     /// Calls of one answer that run at the same time, at most; 1: one after the other.
     pub calls_at_once: usize,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, by a clock that people set: it may jump. Only for times that people are told.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Milliseconds since some moment, by a clock that never jumps: for how long something took.
+    pub steady_clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// How long a person has to answer; after that the answer is no.
     pub approval_ms: u64,
     /// Most tokens of one model answer.

@@ -55,7 +55,9 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         let hash = question.hash;
         let journal = self.driver.options.journal.clone();
         let run = self.run.clone();
-        let left = Duration::from_millis(question.expires_ms.saturating_sub(self.clock_ms()));
+        // A clock that was set back does not make the question last longer than questions do.
+        let left_ms = question.expires_ms.saturating_sub(self.clock_ms()).min(self.driver.options.approval_ms);
+        let left = Duration::from_millis(left_ms);
         let elsewhere = async {
             loop {
                 if let Ok(Some(approval)) = journal.answer(&run, call)

@@ -234,6 +234,10 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
         (self.driver.options.clock)()
     }
 
+    pub(crate) fn steady_ms(&self) -> u64 {
+        (self.driver.options.steady_clock)()
+    }
+
     /// Resolves when the run is to stop.
     pub(crate) fn stop_wanted(&self) -> impl Future<Output = Stop> + Send + use<M, J, L> {
         let limit_ms = self.accepted.budget.wall_ms_max;

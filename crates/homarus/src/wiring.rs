@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use homarus_agent::{folder::AgentFolder, skill::Shelf};
@@ -110,6 +110,7 @@ impl Runtime {
             limits: config.limits(),
             calls_at_once: config.calls_at_once(),
             clock: Arc::new(now_ms),
+            steady_clock: Arc::new(steady_ms()),
             approval_ms: config.approvals.expire_s.saturating_mul(1000),
             output_tokens_max: config.models.output_tokens_max,
         });
@@ -440,6 +441,12 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     // A thread that still reads the terminal must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(200));
     Ok(output)
+}
+
+/// A clock that never jumps: milliseconds since this call.
+fn steady_ms() -> impl Fn() -> u64 + Send + Sync {
+    let began = Instant::now();
+    move || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since 1970, by the wall clock.

@@ -36,7 +36,10 @@ use homarus_sandbox::L1;
 use homarus_store::Store;
 use homarus_workflow::undo::{Target, Undo, WorkspaceUndo};
 
-use crate::mortal::Mortal;
+use crate::{
+    fatal::{FatalModels, FatalSandbox, FatalTool, Fate, Point},
+    mortal::Mortal,
+};
 
 /// What an outside world saw: effects by idempotency key or by call, and questions to the model.
 #[derive(Default)]
@@ -54,6 +57,10 @@ pub struct World {
     answers: Vec<Vec<ProviderBlock>>,
     rules: String,
     granted: bool,
+    answered: bool,
+    pub approval_ms: u64,
+    /// The clock on the wall, for driver and journal.
+    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Runs that undo others.
     undos: Mutex<BTreeMap<RunId, Target>>,
     /// A tool the driver has and the run is not offered.
@@ -64,7 +71,18 @@ pub struct World {
     _folder: tempfile::TempDir,
 }
 
+/// How a life is ended from outside.
+#[derive(Debug, Clone, Copy)]
+pub enum Kill {
+    Never,
+    /// Right after so many commits.
+    Commits(u32),
+    /// When it comes to this moment so many times.
+    At(Point, u32),
+}
+
 /// How a life ended.
+#[derive(Debug)]
 pub enum Death {
     /// The run came to rest by itself.
     Rested(Ended),
@@ -84,6 +102,9 @@ impl World {
             answers,
             rules: rules.to_owned(),
             granted: true,
+            answered: true,
+            approval_ms: 600_000,
+            clock: Arc::new(|| 1_000_000),
             undos: Mutex::default(),
             withheld: None,
             agent: None,
@@ -95,6 +116,12 @@ impl World {
     /// The person at the keyboard says no to everything.
     pub fn refusing(mut self) -> Self {
         self.granted = false;
+        self
+    }
+
+    /// The person at the keyboard never answers.
+    pub fn silent(mut self) -> Self {
+        self.answered = false;
         self
     }
 
@@ -125,9 +152,13 @@ impl World {
     /// One life: starts the run (or takes it over) and drives it until it rests or `kill_after`
     /// commits were made. Everything of this life is gone when it returns.
     pub fn live(&self, run: &RunId, kill_after: Option<u32>) -> Death {
+        self.live_until(run, kill_after.map_or(Kill::Never, Kill::Commits))
+    }
+
+    pub fn live_until(&self, run: &RunId, kill: Kill) -> Death {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         // Dropping the runtime waits for blocking work that a kill would have ended half way.
-        runtime.block_on(self.life(run, kill_after))
+        runtime.block_on(self.life(run, kill))
     }
 
     /// Lives until the run rests without being killed.
@@ -171,18 +202,26 @@ impl World {
         });
     }
 
-    async fn life(&self, run: &RunId, kill_after: Option<u32>) -> Death {
-        let store = Store::open(homarus_store::Options::new(&self.state)).unwrap();
-        let journal = Arc::new(Mortal::new(store.clone(), kill_after));
+    async fn life(&self, run: &RunId, kill: Kill) -> Death {
+        let clock = self.clock.clone();
+        let options = homarus_store::Options { clock, ..homarus_store::Options::new(&self.state) };
+        let store = Store::open(options).unwrap();
+        let (commits, end) = match kill {
+            Kill::Never => (None, None),
+            Kill::Commits(commits) => (Some(commits), None),
+            Kill::At(point, times) => (None, Some((point, times))),
+        };
+        let fate = Fate::new(end);
+        let journal = Arc::new(Mortal::new(store.clone(), commits, fate.clone()));
         let fence = match store.run(run) {
             Ok(_) => Ok(take_over(&store, run).await),
             Err(_) => self.accept(journal.as_ref(), run).await,
         };
         let Ok(fence) = fence else { return Death::Killed };
         if self.undos.lock().unwrap().contains_key(run) {
-            return drive(&self.driver(Undo, &store, journal.clone(), run), &journal, fence).await;
+            return drive(&self.driver(Undo, &store, journal.clone(), run, &fate), &journal, fence, &fate).await;
         }
-        drive(&self.driver(Agent, &store, journal.clone(), run), &journal, fence).await
+        drive(&self.driver(Agent, &store, journal.clone(), run, &fate), &journal, fence, &fate).await
     }
 
     async fn accept(&self, journal: &Mortal, run: &RunId) -> Result<Fence, ()> {
@@ -252,6 +291,7 @@ impl World {
         store: &Arc<Store>,
         journal: Arc<Mortal>,
         run: &RunId,
+        fate: &Arc<Fate>,
     ) -> Driver<M, Arc<Guard>, Arc<Mortal>> {
         let guard = Arc::new(Guard::new("test", |_: &ModelRef| true));
         guard.register(run, &self.profile(), &Budget::default()).expect("the rules are valid");
@@ -260,29 +300,39 @@ impl World {
         options.hidden = vec![self.state.clone()];
         options.exe = PathBuf::from(env!("CARGO_BIN_EXE_homarus"));
         let report = L1::probe(&options);
-        let sandbox = L1::new(options, report).expect("the sandbox is available");
+        let inner = L1::new(options, report).expect("the sandbox is available");
+        let sandbox = FatalSandbox { inner, fate: fate.clone(), layers: self.state.join("layers") };
+        let fatal = |inner| -> Arc<dyn Tool> { Arc::new(FatalTool { inner, fate: fate.clone() }) };
+        let scripted = Scripted { answers: self.answers.clone(), outside: self.outside.clone() };
         Driver::new(Options {
             machine,
             gate: Gate::new(guard, journal.clone()),
             journal,
-            models: Arc::new(Scripted { answers: self.answers.clone(), outside: self.outside.clone() }),
-            tools: self.tools(store.clone()),
+            models: Arc::new(FatalModels { inner: scripted, fate: fate.clone() }),
+            tools: self.tools(store.clone()).into_iter().map(fatal).collect(),
             sandbox: Arc::new(sandbox),
             observer: Arc::new(Silent),
-            approver: Arc::new(Person { granted: self.granted }),
+            approver: Arc::new(Person { granted: self.granted, answers: self.answered }),
             limits: Limits::default(),
             calls_at_once: 4,
-            clock: Arc::new(|| 1_000_000),
-            approval_ms: 600_000,
+            clock: self.clock.clone(),
+            steady_clock: Arc::new(|| 1_000),
+            approval_ms: self.approval_ms,
             output_tokens_max: 1_000,
         })
     }
 }
 
-async fn drive<M: Machine>(driver: &Driver<M, Arc<Guard>, Arc<Mortal>>, journal: &Mortal, fence: Fence) -> Death {
+async fn drive<M: Machine>(
+    driver: &Driver<M, Arc<Guard>, Arc<Mortal>>,
+    journal: &Mortal,
+    fence: Fence,
+    fate: &Fate,
+) -> Death {
     tokio::select! {
         biased;
         () = journal.dead.notified() => Death::Killed,
+        () = fate.dead.notified() => Death::Killed,
         ended = async { driver.drive(fence, &Control::default()).await } => Death::Rested(ended.expect("drives")),
     }
 }
@@ -397,10 +447,15 @@ impl Observer for Silent {
 
 struct Person {
     granted: bool,
+    /// Or thinks for ever.
+    answers: bool,
 }
 
 impl Approver for Person {
     fn ask(&self, _question: Question) -> BoxFuture<'_, Option<Decision>> {
+        if !self.answers {
+            return Box::pin(std::future::pending());
+        }
         let decision = Decision { granted: self.granted, who: "test".to_owned(), why: "because".to_owned() };
         Box::pin(std::future::ready(Some(decision)))
     }

@@ -13,19 +13,22 @@ use homarus_contract::{
 use homarus_store::Store;
 use tokio::sync::Notify;
 
+use crate::fatal::{Fate, Point};
+
 /// A journal whose driver dies right after its n-th commit: the commit is durable, and nothing
 /// that waited for it ever hears of it.
 pub struct Mortal {
     pub inner: Arc<Store>,
     left: Mutex<Option<u32>>,
+    fate: Arc<Fate>,
     /// Told when the last commit of this life is durable.
     pub dead: Notify,
 }
 
 impl Mortal {
     /// Lives for `commits`, or for ever.
-    pub fn new(inner: Arc<Store>, commits: Option<u32>) -> Self {
-        Self { inner, left: Mutex::new(commits), dead: Notify::new() }
+    pub fn new(inner: Arc<Store>, commits: Option<u32>, fate: Arc<Fate>) -> Self {
+        Self { inner, left: Mutex::new(commits), fate, dead: Notify::new() }
     }
 
     async fn survive(&self) {
@@ -83,7 +86,11 @@ impl Journal for Mortal {
     }
 
     fn release(&self, fence: Fence) -> BoxFuture<'_, Result<(), JournalError>> {
-        self.inner.release(fence)
+        Box::pin(async move {
+            let released = self.inner.release(fence).await;
+            self.fate.pass(Point::Released).await;
+            released
+        })
     }
 
     fn read(&self, stream: &StreamId, after: u64, limit: u32) -> Result<Vec<Record>, JournalError> {
