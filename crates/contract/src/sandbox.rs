@@ -209,6 +209,9 @@ pub enum SandboxError {
     Setup(String),
     #[error("the workspace layer could not be read or merged: {0}")]
     Layer(String),
+    /// The layer stays; merging it again later does what is missing. `workspace` says how far it came.
+    #[error("the changes could not be merged: {cause}; of the workspace, {workspace}")]
+    Unmerged { cause: String, workspace: String },
 }
 
 /// Content by its hash; `None` where it is not known. Called from a thread that may block.

@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use homarus_contract::{
     event::{FinishStatus, WaitingOn},
     gate::{Gate, GateError, Judge, Ledger},
-    ids::RunId,
+    ids::{CallId, RunId},
     journal::{Fence, Journal, JournalError},
     machine::Machine,
     model::Models,
@@ -89,6 +89,9 @@ pub enum DriverError {
     UnknownMachine { run: RunId, machine: String },
     #[error("run {run} does not fit this version: {reason}")]
     Unfit { run: RunId, reason: String },
+    /// The disk refused a merge. Its layer stays, and whoever goes on with the run merges it again.
+    #[error("the changes of call {call} could not be merged into the workspace: {cause}")]
+    Unmerged { call: CallId, cause: String, workspace: String },
 }
 
 impl<M: Machine, J: Judge, L: Ledger> Driver<M, J, L> {

@@ -79,6 +79,10 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     pub(crate) fn merged(&mut self, done: MergeDone) -> Result<(), DriverError> {
         match done.result {
             Ok(report) => self.note(Event::Merged { call: done.call, report }),
+            // The layer stays and nothing is noted: whoever goes on with the run merges it again.
+            Err(SandboxError::Unmerged { cause, workspace }) => {
+                return Err(DriverError::Unmerged { call: done.call, cause, workspace });
+            }
             Err(error) => {
                 self.note(Event::Discarded { call: done.call, reason: format!("it could not be merged: {error}") });
             }

@@ -168,6 +168,9 @@ impl From<StoreError> for CliError {
             StoreError::NoJournal(_) => "start a run with: homarus run \"PROMPT\"",
             StoreError::NewerFormat { .. } => "update Homarus",
             StoreError::OlderFormat { .. } => "a command that writes, such as `homarus run`, brings it up to date",
+            StoreError::DamagedLog { .. } => {
+                "keep a copy of the state folder; then restore it from a backup, or move the log away, which loses all that is in it"
+            }
             StoreError::InUse { .. } => {
                 "wait until its runs rest, or end it (also `runs log --follow` and sandboxes that are left), then try again"
             }
@@ -221,6 +224,13 @@ impl From<DriverError> for CliError {
     fn from(error: DriverError) -> Self {
         match error {
             DriverError::Journal(error) => error.into(),
+            DriverError::Unmerged { call, cause, workspace } => Self::failed(format!(
+                "the changes of call {call} could not be merged into the workspace"
+            ))
+            .cause(format!("{cause}; of the workspace, {workspace}"))
+            .help(
+                "nothing was lost: free some space or mend the permissions, then `homarus runs resume` merges the rest",
+            ),
             other => Self::failed(other),
         }
     }

@@ -23,7 +23,7 @@ use homarus_contract::{
     tool::{ReadRules, SkillShelf, Tool},
 };
 use homarus_driver::{
-    Control, Driver, Ended, Stop,
+    Control, Driver, DriverError, Ended, Stop,
     ports::{Approver, Observer},
 };
 use homarus_guard::{Guard, Hosts, Readable};
@@ -137,7 +137,14 @@ impl Runtime {
                 Err(error) => return Err(error.into()),
             };
             self.register(&run)?;
-            self.driver.settle(fence, &Control::default()).await?;
+            match self.driver.settle(fence, &Control::default()).await {
+                // It waits for room in its own workspace; that keeps nobody else from working.
+                Err(error @ DriverError::Unmerged { .. }) => {
+                    put::note(&format!("note: run {run} was interrupted earlier, and {error}"));
+                    continue;
+                }
+                settled => settled?,
+            };
             put::say!("run {run} was interrupted earlier; go on with: homarus runs resume {run}");
         }
         Ok(())

@@ -292,8 +292,9 @@ impl Inner {
     fn merge(&self, workspace: &Path, layer: &LayerId, diff: &LayerDiff) -> Result<MergeReport, SandboxError> {
         let workspace = self.host.workspace(workspace)?;
         let report = merge::run(&workspace, &self.layers.upper(layer), &self.layers.conflicts(layer), diff)
-            .map_err(layer_error)?;
-        self.layers.remove(layer).map_err(layer_error)?;
+            .map_err(merge_error)?;
+        // All is merged: a layer that cannot be removed only takes up space.
+        let _ = self.layers.remove(layer);
         Ok(report)
     }
 }
@@ -358,4 +359,24 @@ fn setup(error: io::Error) -> SandboxError {
 
 fn layer_error(error: io::Error) -> SandboxError {
     SandboxError::Layer(error.to_string())
+}
+
+/// What the disk refuses is tried again when the run goes on; what can never be merged is not.
+fn merge_error(failed: merge::Failed) -> SandboxError {
+    match failed {
+        merge::Failed::Untouched(error) if !is_of_the_disk(&error) => layer_error(error),
+        merge::Failed::Untouched(error) => {
+            SandboxError::Unmerged { cause: error.to_string(), workspace: "nothing in it was changed".to_owned() }
+        }
+        merge::Failed::Halfway(error) => SandboxError::Unmerged {
+            cause: error.to_string(),
+            workspace: "some of the changes are in it, the others wait in the call's layer".to_owned(),
+        },
+    }
+}
+
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let disk = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::NFILE, Errno::MFILE, Errno::NOMEM];
+    disk.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -15,6 +15,8 @@ pub enum StoreError {
     NewerFormat { dir: PathBuf, found: u32, known: u32 },
     #[error("the journal in {} has the older format {found}: open it once for writing to bring it up to date", .dir.display())]
     OlderFormat { dir: PathBuf, found: u32 },
+    #[error("the journal's log {} is damaged: {what}", .path.display())]
+    DamagedLog { path: PathBuf, what: String },
     #[error("{} is a database, but not a Homarus journal", .0.display())]
     NotAJournal(PathBuf),
     #[error("the signing key {} is missing, but the journal was signed with it: restore it from a backup", .0.display())]
@@ -35,7 +37,7 @@ pub enum StoreError {
     Backup { path: PathBuf, source: rusqlite::Error },
     #[error("the journal in {} cannot be brought to format {to}, and was left as it was: {}", .dir.display(), why(.source))]
     Migration { dir: PathBuf, to: u32, source: rusqlite::Error },
-    #[error("the journal cannot be opened: {0}")]
+    #[error("the journal cannot be opened: {}", why(.0))]
     Sql(#[from] rusqlite::Error),
 }
 
@@ -69,8 +71,11 @@ impl From<rusqlite::Error> for OpError {
 
 pub(crate) fn unwritable(error: &rusqlite::Error) -> JournalError {
     let text = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => {
+        _ if is_full(error) => {
             "the disk is full, or the journal reached its size limit; free some space and try again".to_owned()
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            format!("the disk failed ({error}); whether the last step was kept shows when the journal is read again")
         }
         Some(ErrorCode::ReadOnly) => "the state folder is read-only".to_owned(),
         Some(ErrorCode::DatabaseBusy) => "another process held the journal for too long".to_owned(),
@@ -83,14 +88,17 @@ pub(crate) fn unwritable(error: &rusqlite::Error) -> JournalError {
 pub(crate) fn unreadable(error: rusqlite::Error) -> JournalError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => JournalError::Damaged(error.to_string()),
-        _ => JournalError::Unreadable(error.to_string()),
+        _ => JournalError::Unreadable(why(&error)),
     }
 }
 
 /// What SQLite says, for people.
 fn why(error: &rusqlite::Error) -> String {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
-        _ => error.to_string(),
-    }
+    if is_full(error) { "the disk is full".to_owned() } else { error.to_string() }
+}
+
+/// Also where there is no room for the index of the log, of which SQLite only says that it failed.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull) || extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }

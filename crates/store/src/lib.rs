@@ -13,6 +13,7 @@ mod journal;
 mod key;
 mod layout;
 mod lock;
+mod log;
 mod ops;
 mod project;
 mod read;
@@ -110,7 +111,14 @@ impl Store {
         let lock = DriverLock::create(&dir)?;
         let public_key = key.verifying_key();
         let driver = lock.driver.clone();
-        let writer = Handle::start(Parts { connection, dir: dir.clone(), driver, key, clock: options.clock })?;
+        let writer = Handle::start(Parts {
+            connection,
+            dir: dir.clone(),
+            journal_bytes_max: options.journal_bytes_max,
+            driver,
+            key,
+            clock: options.clock,
+        })?;
         let readers = Readers::new(&dir);
         Ok(Arc::new(Self { dir, public_key, readers, writer: Some(writer), lock: Some(lock), _format: Some(format) }))
     }
@@ -158,7 +166,8 @@ impl Store {
 
     /// Checks one run, or everything, without trusting any of it. Needs no lock and no network.
     pub fn verify(&self, run: Option<&RunId>) -> Result<VerifyReport, JournalError> {
-        self.readers.with(|connection| verify::verify(connection, &self.public_key, run))
+        let log = log::damage(&layout::log(&self.dir)).map_err(|error| JournalError::Unreadable(error.to_string()))?;
+        self.readers.with(|connection| verify::verify(connection, &self.public_key, run, log.as_deref()))
     }
 
     /// How the database is. `quick` leaves out the look at every page.

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 pub(crate) use self::hold::FormatLock;
 use self::migrate::{MIGRATIONS, Migration, bring_up, format_of, newest};
-use crate::{error::StoreError, layout};
+use crate::{error::StoreError, layout, log};
 
 const BUSY: Duration = Duration::from_secs(10);
 const SWITCH_ATTEMPTS_MAX: u32 = 100;
@@ -122,8 +122,27 @@ fn open_with(
         let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         made.map_err(StoreError::io("create", &path))?;
     }
+    // SQLite would write over what it cannot read.
+    let log = layout::log(dir);
+    if let Some(what) = log::damage(&log).map_err(StoreError::io("read", &log))? {
+        return Err(StoreError::DamagedLog { path: log, what });
+    }
+    let mut connection = connect(dir, journal_bytes_max)?;
+    let lock = agree_on_format(&mut connection, dir, now_ms, migrations)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok((connection, lock))
+}
+
+/// A further connection that writes, for a process that holds the format lock already.
+pub(crate) fn reopen(dir: &Path, journal_bytes_max: u64) -> rusqlite::Result<Connection> {
+    let connection = connect(dir, journal_bytes_max)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(connection)
+}
+
+fn connect(dir: &Path, journal_bytes_max: u64) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(&path, flags)?;
+    let connection = Connection::open_with_flags(layout::database(dir), flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // Until it is known to be ours to write: a program that is too old leaves even the log as it was.
@@ -132,9 +151,7 @@ fn open_with(
     connection.pragma_update(None, "foreign_keys", true)?;
     let pages_max = i64::try_from(journal_bytes_max / PAGE_BYTES).unwrap_or(i64::MAX).clamp(1, 4_294_967_294);
     connection.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
-    let lock = agree_on_format(&mut connection, dir, now_ms, migrations)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok((connection, lock))
+    Ok(connection)
 }
 
 /// Brings the database to the newest format if it is older, alone; answers with the lock held shared.

@@ -1,5 +1,9 @@
 //! The one thread that writes. It takes all requests that wait, commits them together, and answers
 //! them after the commit: many appends share one fsync, and a refused one fails alone.
+//!
+//! After an I/O error nobody knows what is on the disk: a second fsync may succeed although what the first one
+//! failed for is lost. So nothing more is acknowledged before the database was opened anew and its whole log is
+//! in it, synced.
 
 use std::{
     path::PathBuf,
@@ -12,7 +16,7 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use homarus_contract::{ids::DriverId, journal::JournalError};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -22,7 +26,7 @@ use crate::{
     error::{OpError, StoreError, unwritable},
     layout, lock,
     ops::{Command, Done, Memory, Ops},
-    rows,
+    rows, schema,
 };
 
 const QUEUE_MAX: usize = 1024;
@@ -53,6 +57,7 @@ pub(crate) struct Handle {
 pub(crate) struct Parts {
     pub connection: Connection,
     pub dir: PathBuf,
+    pub journal_bytes_max: u64,
     pub driver: DriverId,
     pub key: SigningKey,
     pub clock: Clock,
@@ -64,7 +69,7 @@ impl Handle {
         let (changed, changes) = watch::channel(0);
         let counters = Arc::new(Counters::default());
         let dir = parts.dir.clone();
-        let writer = Writer { parts, memory: Memory::default(), counters: counters.clone(), changed };
+        let writer = Writer { parts, memory: Memory::default(), counters: counters.clone(), changed, in_doubt: false };
         let thread = thread::Builder::new()
             .name("journal-writer".to_owned())
             .spawn(move || writer.run(queue))
@@ -96,6 +101,8 @@ struct Writer {
     memory: Memory,
     counters: Arc<Counters>,
     changed: watch::Sender<u64>,
+    /// The disk failed, and the database was not opened anew since.
+    in_doubt: bool,
 }
 
 impl Writer {
@@ -115,12 +122,39 @@ impl Writer {
     }
 
     fn work(&mut self, group: Vec<Job>) {
-        match self.attempt(&group) {
+        let attempted = match self.in_doubt {
+            true => self.open_anew().and_then(|()| self.attempt(&group)),
+            false => self.attempt(&group),
+        };
+        match attempted {
             Ok(answers) => reply(group, answers),
+            Err(error) if is_in_doubt(&error) => {
+                self.in_doubt = true;
+                let answers = group.iter().map(|_| Err(unwritable(&error))).collect();
+                reply(group, answers);
+            }
             Err(error) if group.len() == 1 => reply(group, vec![Err(unwritable(&error))]),
             // One of them may be to blame (too large for the disk, say): let each stand for itself.
             Err(_) => group.into_iter().for_each(|job| self.work(vec![job])),
         }
+    }
+
+    /// Trusts nothing of the connection that met the error, nor of the log.
+    fn open_anew(&mut self) -> rusqlite::Result<()> {
+        // Closed first: it may still hold what a transaction of it had locked.
+        self.parts.connection = Connection::open_in_memory()?;
+        let connection = schema::reopen(&self.parts.dir, self.parts.journal_bytes_max)?;
+        // Reads the whole log, writes it into the database, syncs that, and begins the log anew.
+        let (busy, left, done): (i64, i64, i64) =
+            connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        if busy != 0 || left != done {
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            return Err(rusqlite::Error::SqliteFailure(busy, None));
+        }
+        self.parts.connection = connection;
+        self.in_doubt = false;
+        Ok(())
     }
 
     /// Commits the group in one transaction; nothing of it is written when this fails.
@@ -188,6 +222,12 @@ impl Writer {
     fn run_sql(&self, sql: &str) -> rusqlite::Result<()> {
         self.parts.connection.prepare_cached(sql)?.execute([]).map(|_| ())
     }
+}
+
+/// Whether it is unknown what of a transaction is on the disk. A full disk is not that: SQLite knows what did
+/// not fit.
+fn is_in_doubt(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
 }
 
 fn reply(group: Vec<Job>, answers: Vec<Answer>) {

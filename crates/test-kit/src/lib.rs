@@ -1,13 +1,15 @@
-//! Fakes for tests: a scripted model server, permits, and histories by chance. A dev-dependency only.
+//! Fakes for tests: a scripted model server, permits, histories by chance, a disk that loses power. A dev-dependency only.
 //!
 //! The server speaks the real wire formats over real connections, because what breaks in practice
 //! is the wire; it shares no code with the clients it tests.
 
+pub mod disk;
 pub mod histories;
 pub mod model_server;
 pub mod permit;
 pub mod script;
 
+pub use disk::RecordingDisk;
 pub use model_server::{ModelServer, Recorded};
 pub use permit::{merge_permit_for, permit_for, permit_for_model};
 pub use script::{Script, Turn};

@@ -104,19 +104,26 @@ impl Place {
         Ok(target.into_string().ok())
     }
 
-    /// A new empty file beside it, under a name of ours; one left by a killed merge is replaced.
-    pub fn create_beside(&self, name: &str) -> io::Result<File> {
-        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(openat(&self.folder, name, flags, Mode::from_raw_mode(0o600))?))
+    /// Another name in the same folder.
+    pub fn beside(&self, name: String) -> io::Result<Self> {
+        Ok(Self { folder: self.folder.try_clone()?, name })
     }
 
-    /// Puts what stands under `from` in this place. `replace: false` fails if something is there.
-    pub fn rename_here(&self, from: &str, replace: bool) -> io::Result<()> {
+    /// A new empty file under a name of ours; one left by a killed merge is replaced.
+    pub fn create(&self) -> io::Result<File> {
+        self.remove();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(openat(&self.folder, &self.name, flags, Mode::from_raw_mode(0o600))?))
+    }
+
+    /// Puts what stands at `from` in this place. `replace: false` fails if something is there.
+    pub fn rename_here(&self, from: &Self, replace: bool) -> io::Result<()> {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match rustix::fs::renameat_with(&self.folder, from, &self.folder, &self.name, flags) {
+        match rustix::fs::renameat_with(&from.folder, &from.name, &self.folder, &self.name, flags) {
             // A file system without NOREPLACE: it was looked at a moment ago.
-            Err(Errno::INVAL) if !replace => Ok(rustix::fs::renameat(&self.folder, from, &self.folder, &self.name)?),
+            Err(Errno::INVAL) if !replace => {
+                Ok(rustix::fs::renameat(&from.folder, &from.name, &self.folder, &self.name)?)
+            }
             other => Ok(other?),
         }
     }
@@ -126,8 +133,9 @@ impl Place {
         Ok(rustix::fs::unlinkat(&self.folder, &self.name, flags)?)
     }
 
-    pub fn remove_beside(&self, name: &str) {
-        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+    /// Of something of ours, if it is there.
+    pub fn remove(&self) {
+        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
     }
 
     pub fn make_folder(&self, mode: u32) -> io::Result<()> {
@@ -153,9 +161,10 @@ impl Place {
         Ok(rustix::fs::chmodat(CWD, itself, Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 
-    pub fn make_link(&self, name: &str, target: &str) -> io::Result<()> {
-        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
-        Ok(rustix::fs::symlinkat(target, &self.folder, name)?)
+    /// A new link under a name of ours.
+    pub fn make_link(&self, target: &str) -> io::Result<()> {
+        self.remove();
+        Ok(rustix::fs::symlinkat(target, &self.folder, &self.name)?)
     }
 
     pub fn sync(&self) -> io::Result<()> {

@@ -4,32 +4,46 @@
 //! again. A path that is neither as the call saw it nor as it left it was changed by someone else:
 //! it stays, and the call's version is kept beside. Every path is used through descriptors that
 //! follow no link.
+//!
+//! What needs room comes first: all new contents are written and synced beside their places, so that a full
+//! disk is met before anything was changed. When `run` answers, what it merged is on the disk.
 
-use std::{fs, io, io::Read, os::unix::fs::PermissionsExt, path::Path};
+use std::{collections::BTreeMap, fs, io, io::Read, os::unix::fs::PermissionsExt, path::Path};
 
 use homarus_contract::{
     ids::Hash,
     sandbox::{Change, Conflict, Entry, LayerDiff, MergeReport},
 };
+use rustix::fs::Stat;
 
 use super::{
-    beneath::{Place, Root, inside},
+    beneath::{Place, Root, inside, join},
     entry::{self, Seen},
 };
 use crate::protected;
 
+/// Why a merge did not come to its end.
+#[derive(Debug)]
+pub enum Failed {
+    /// Before anything in the workspace was changed.
+    Untouched(io::Error),
+    /// Part of it may be merged; doing it again does the rest.
+    Halfway(io::Error),
+}
+
 /// `kept`: the folder for versions in conflict.
-pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> io::Result<MergeReport> {
-    let workspace = Root::open(workspace)?;
-    let mut merge = Merge { workspace, upper, kept, locked: Vec::new(), report: MergeReport::default() };
+pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> Result<MergeReport, Failed> {
+    let workspace = Root::open(workspace).map_err(Failed::Untouched)?;
+    let mut merge =
+        Merge { workspace, upper, kept, ready: BTreeMap::new(), locked: Vec::new(), report: MergeReport::default() };
     merge.unlock(diff);
-    // Removals first, the deepest first; then what is new, folders before what is in them.
-    let (gone, here): (Vec<&Change>, Vec<&Change>) =
-        diff.changes.iter().partition(|change| change.new == Entry::Absent);
-    for change in gone.into_iter().rev().chain(here) {
-        merge.one(change)?;
-    }
-    merge.lock()?;
+    let prepared = diff.changes.iter().try_for_each(|change| merge.prepare(change));
+    let done = match prepared {
+        Ok(()) => merge.all(diff).map_err(Failed::Halfway),
+        Err(error) => Err(Failed::Untouched(error)),
+    };
+    merge.clear();
+    merge.lock().map_err(Failed::Halfway).and(done)?;
     merge.report.merged.sort();
     merge.report.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(merge.report)
@@ -39,6 +53,8 @@ struct Merge<'a> {
     workspace: Root,
     upper: &'a Path,
     kept: &'a Path,
+    /// New contents that wait beside their place: by path, the folder they are in.
+    ready: BTreeMap<String, String>,
     /// Folders that get a mode with which their owner could not have filled them, when all is in place.
     locked: Vec<(String, u32)>,
     report: MergeReport,
@@ -56,12 +72,69 @@ enum Applied {
 }
 
 impl Merge<'_> {
-    fn one(&mut self, change: &Change) -> io::Result<()> {
+    fn all(&mut self, diff: &LayerDiff) -> io::Result<()> {
+        // Removals first, the deepest first; then what is new, folders before what is in them.
+        let (gone, here): (Vec<&Change>, Vec<&Change>) =
+            diff.changes.iter().partition(|change| change.new == Entry::Absent);
+        gone.into_iter().rev().chain(here).try_for_each(|change| self.one(change))
+    }
+
+    /// Does of a change what needs room, and changes nothing yet.
+    fn prepare(&mut self, change: &Change) -> io::Result<()> {
         let path = &change.path;
         // The diff is ours, but it went through the journal; what it may touch is checked again.
         if inside(self.upper, path).is_none() || protected::why_refused(path).is_some() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("`{path}` can never be merged")));
         }
+        let Entry::File { hash, mode, .. } = change.new else { return Ok(()) };
+        // Whatever cannot be looked at now is found to be a conflict when its turn comes.
+        if let Ok(Some(place)) = self.workspace.place(path)
+            && let Ok(Seen::Entry(now)) = entry::look_at(&place)
+        {
+            if is_same(&now, &change.new) {
+                return Ok(());
+            }
+            if !is_same(&now, &change.old) {
+                return self.keep(change).map(|_| ());
+            }
+        }
+        let (folder, beside) = self.beside(path)?;
+        match self.write_beside(&beside, change, hash, mode) {
+            Ok(()) => {
+                self.ready.insert(path.clone(), folder);
+                Ok(())
+            }
+            Err(error) => {
+                beside.remove();
+                // As above: in a folder we may not write in, say.
+                conflict_or(error).map(|_| ())
+            }
+        }
+    }
+
+    /// Where the new content of a path waits: in its folder, or in the nearest there is while that is not made yet.
+    fn beside(&self, path: &str) -> io::Result<(String, Place)> {
+        let name = temporary(path);
+        let mut folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        loop {
+            if let Some(place) = self.workspace.place(&join(folder, &name))? {
+                return Ok((folder.to_owned(), place));
+            }
+            folder = folder.rsplit_once('/').map_or("", |(folder, _)| folder);
+        }
+    }
+
+    /// Takes away what was made ready and not used. What stays does no harm but being seen.
+    fn clear(&mut self) {
+        for (path, folder) in std::mem::take(&mut self.ready) {
+            if let Ok(Some(beside)) = self.workspace.place(&join(&folder, &temporary(&path))) {
+                beside.remove();
+            }
+        }
+    }
+
+    fn one(&mut self, change: &Change) -> io::Result<()> {
+        let path = &change.path;
         let place = match self.workspace.place(path) {
             Ok(Some(place)) => place,
             // Its folder is gone or is a link now.
@@ -93,7 +166,7 @@ impl Merge<'_> {
         }
     }
 
-    fn apply(&self, place: &Place, change: &Change) -> io::Result<Applied> {
+    fn apply(&mut self, place: &Place, change: &Change) -> io::Result<Applied> {
         let was_folder = matches!(change.old, Entry::Folder { .. });
         let done = match &change.new {
             Entry::Absent => place.unlink(was_folder),
@@ -114,9 +187,9 @@ impl Merge<'_> {
                 if was_folder && let Err(error) = place.unlink(true) {
                     return conflict_or(error);
                 }
-                let beside = temporary(&change.path);
-                place.make_link(&beside, target)?;
-                place.rename_here(&beside, replaces(&change.old)).inspect_err(|_| place.remove_beside(&beside))
+                let beside = place.beside(temporary(&change.path))?;
+                beside.make_link(target)?;
+                place.rename_here(&beside, replaces(&change.old)).inspect_err(|_| beside.remove())
             }
         };
         if let Err(error) = done {
@@ -127,33 +200,47 @@ impl Merge<'_> {
     }
 
     /// Whole and on disk under another name first, then renamed: nobody sees half a file.
-    fn put_file(&self, place: &Place, change: &Change, wanted: Hash, mode: u32) -> io::Result<()> {
+    fn put_file(&mut self, place: &Place, change: &Change, wanted: Hash, mode: u32) -> io::Result<()> {
+        let waiting = match self.ready.get(&change.path) {
+            Some(folder) => self.workspace.place(&join(folder, &temporary(&change.path)))?,
+            None => None,
+        };
+        let beside = match waiting {
+            Some(beside) => beside,
+            // It became what the call saw only now.
+            None => {
+                let (folder, beside) = self.beside(&change.path)?;
+                self.ready.insert(change.path.clone(), folder);
+                self.write_beside(&beside, change, wanted, mode)?;
+                beside
+            }
+        };
+        place.rename_here(&beside, replaces(&change.old))?;
+        self.ready.remove(&change.path);
+        Ok(())
+    }
+
+    fn write_beside(&self, beside: &Place, change: &Change, wanted: Hash, mode: u32) -> io::Result<()> {
         let mut from = self.open_upper(&change.path)?;
-        let beside = temporary(&change.path);
-        let mut to = place.create_beside(&beside)?;
-        let written = (|| {
-            let mut hasher = blake3::Hasher::new();
-            let mut buffer = vec![0u8; 64 << 10];
-            loop {
-                let got = from.read(&mut buffer)?;
-                if got == 0 {
-                    break;
-                }
-                hasher.update(&buffer[..got]);
-                io::Write::write_all(&mut to, &buffer[..got])?;
+        let mut to = beside.create()?;
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0u8; 64 << 10];
+        loop {
+            let got = from.read(&mut buffer)?;
+            if got == 0 {
+                break;
             }
-            if hasher.finalize().as_bytes() != wanted.as_bytes() {
-                return Err(io::Error::other(format!("the layer's `{}` is not what its diff says", change.path)));
-            }
-            keep_owner(place, &to)?;
-            to.set_permissions(fs::Permissions::from_mode(mode))?;
-            to.sync_all()?;
-            place.rename_here(&beside, replaces(&change.old))
-        })();
-        if written.is_err() {
-            place.remove_beside(&beside);
+            hasher.update(&buffer[..got]);
+            io::Write::write_all(&mut to, &buffer[..got])?;
         }
-        written
+        if hasher.finalize().as_bytes() != wanted.as_bytes() {
+            return Err(io::Error::other(format!("the layer's `{}` is not what its diff says", change.path)));
+        }
+        let place = self.workspace.place(&change.path)?;
+        let before = place.as_ref().map(Place::stat).transpose()?.flatten();
+        keep_owner(before, place.as_ref().unwrap_or(beside), &to)?;
+        to.set_permissions(fs::Permissions::from_mode(mode))?;
+        to.sync_all()
     }
 
     /// Lets us work in the folders whose content goes, where their mode forbids it.
@@ -238,7 +325,17 @@ impl Merge<'_> {
                 Err(error) => Err(error),
             },
         };
-        kept.map(|()| to.to_string_lossy().into_owned())
+        kept?;
+        self.sync_kept(&to)?;
+        Ok(to.to_string_lossy().into_owned())
+    }
+
+    /// The names on the way to a kept version: the layer, the only other copy, is removed after the merge.
+    fn sync_kept(&self, to: &Path) -> io::Result<()> {
+        const RUN_AND_CONFLICTS: usize = 2;
+        let above = self.kept.ancestors().nth(RUN_AND_CONFLICTS).unwrap_or(self.kept);
+        let folders = to.ancestors().skip(1).take_while(|folder| folder.starts_with(above));
+        folders.into_iter().try_for_each(|folder| fs::File::open(folder)?.sync_all())
     }
 }
 
@@ -273,14 +370,11 @@ fn temporary(path: &str) -> String {
 }
 
 /// As root, a changed file stays its owner's, and a new one is its folder's owner's.
-fn keep_owner(place: &Place, file: &fs::File) -> io::Result<()> {
+fn keep_owner(before: Option<Stat>, place: &Place, file: &fs::File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let owner = match place.stat()? {
-        Some(stat) => stat,
-        None => rustix::fs::fstat(&place.folder)?,
-    };
+    let owner = before.map_or_else(|| rustix::fs::fstat(&place.folder), Ok)?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
 }

@@ -20,6 +20,8 @@ pub mod stage;
 pub mod text;
 
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod tests;
 
 /// Where layers and versions in conflict are kept.

@@ -171,9 +171,9 @@ fn copy_tree(from: &Path, to: &Path) {
     fs::set_permissions(to, meta.permissions()).unwrap();
 }
 
-type Picture = BTreeMap<String, Entry>;
+pub(super) type Picture = BTreeMap<String, Entry>;
 
-fn picture(root: &Path) -> Picture {
+pub(super) fn picture(root: &Path) -> Picture {
     let mut all = Picture::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -251,7 +251,7 @@ impl Case {
     fn merge(&self, upper: &str, diff: &LayerDiff) -> MergeReport {
         let merged = merge::run(&self.workspace, &self.folder.join(upper), &self.folder.join("kept"), diff);
         merged.unwrap_or_else(|error| {
-            panic!("{error}: {:?}\n{:?}\n{:?}", self.ops, diff.changes, picture(&self.workspace))
+            panic!("{error:?}: {:?}\n{:?}\n{:?}", self.ops, diff.changes, picture(&self.workspace))
         })
     }
 
@@ -343,7 +343,7 @@ fn meddled(root: &Path, number: u64) {
 }
 
 /// On a thread of its own, with a file system in memory that no other thread sees.
-fn in_memory(check: impl Fn(&Path) + Send + 'static) {
+pub(super) fn in_memory(check: impl Fn(&Path) + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
         return;
     }

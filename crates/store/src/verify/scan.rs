@@ -58,6 +58,11 @@ impl<'a> Scan<'a> {
         self.report
     }
 
+    /// Of whatever stream the events were that are lost.
+    pub(super) fn log_is_damaged(&mut self, what: &str) {
+        self.report.add(None, None, format!("the write-ahead log is damaged: {what}"));
+    }
+
     pub(super) fn one(&mut self, run: &str) -> Result<(), JournalError> {
         self.stream(SYSTEM);
         let find = "SELECT 1 FROM streams WHERE stream = ?1 UNION SELECT 1 FROM events WHERE stream = ?1

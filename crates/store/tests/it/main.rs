@@ -3,6 +3,7 @@
 mod append;
 mod budget;
 mod fixture;
+mod flips;
 mod full;
 mod health;
 mod mail;
