@@ -17,12 +17,14 @@ pub const HOMARUS_TEST_LOCAL_MODEL: &str = "HOMARUS_TEST_LOCAL_MODEL";
 /// For tests: executables of model servers that are not ours.
 pub const HOMARUS_TEST_FAKELLM: &str = "HOMARUS_TEST_FAKELLM";
 pub const HOMARUS_TEST_STUBLLM: &str = "HOMARUS_TEST_STUBLLM";
+/// A Python that has the official clients of the providers.
+pub const HOMARUS_TEST_CLIENTS: &str = "HOMARUS_TEST_CLIENTS";
 
 /// Set by `cargo run` for its child. A Cargo under this one must not see them, or it would build anew.
 const CARGO_OWN_PREFIXES: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 
 /// Whose presence would change what a demo or a test does: keys and settings of the user's own.
-const USER_PREFIXES: [&str; 4] = ["HOMARUS_", "ANTHROPIC_", "OPENAI_", "OLLAMA_"];
+const USER_PREFIXES: [&str; 6] = ["HOMARUS_", "ANTHROPIC_", "OPENAI_", "OLLAMA_", "GEMINI_", "GOOGLE_"];
 
 pub fn path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)

@@ -18,6 +18,8 @@ pub struct Places {
     /// Python packages that tests use.
     pub venv: PathBuf,
     cache: PathBuf,
+    /// The providers' own Python clients, apart because they and the model servers want different versions of things.
+    pub clients_venv: PathBuf,
 }
 
 impl Places {
@@ -31,6 +33,7 @@ impl Places {
             target,
             models: env::path(env::HOMARUS_MODELS_DIR).unwrap_or_else(|| cache.join("models")),
             venv: cache.join("venv"),
+            clients_venv: cache.join("venv-clients"),
             cache,
             root,
         })

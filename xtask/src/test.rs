@@ -3,6 +3,7 @@
 
 mod ignored;
 mod machine;
+mod python;
 mod runner;
 mod tally;
 
@@ -10,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::{
     bootstrap, build, demo,
-    env::{self, HOMARUS_MODELS_DIR, HOMARUS_TEST_FAKELLM, HOMARUS_TEST_LOCAL_MODEL, HOMARUS_TEST_STUBLLM},
+    env::{
+        self, HOMARUS_MODELS_DIR, HOMARUS_TEST_CLIENTS, HOMARUS_TEST_FAKELLM, HOMARUS_TEST_LOCAL_MODEL,
+        HOMARUS_TEST_STUBLLM,
+    },
     places::Places,
     sh, tidy, torture,
 };
@@ -21,6 +25,9 @@ use tally::Tally;
 /// executable of the same name, and the variable by which tests find it.
 const MODEL_SERVERS: [(&str, &str, &str); 2] =
     [("fakellm", "0.3.5", HOMARUS_TEST_FAKELLM), ("stubllm", "0.1.5", HOMARUS_TEST_STUBLLM)];
+
+/// The providers' own clients, by which our idea of their formats is checked.
+const CLIENTS: [(&str, &str); 3] = [("openai", "3.54.0"), ("anthropic", "2.12.0"), ("google-genai", "3.4.0")];
 
 /// What a step found. A step that is one check counts as one; one that runs tests counts them.
 struct Outcome {
@@ -58,6 +65,14 @@ pub fn run(places: &Places) -> Result<bool, String> {
     });
     let mut servers = false;
     step("model servers for tests", &mut || Outcome::of(install_model_servers(places).map(|()| servers = true)));
+    let mut clients = false;
+    step("official clients for tests", &mut || match python::install(places, &places.clients_venv, &CLIENTS) {
+        // The tests that need them then say that they were skipped.
+        Err(_) if !python::registry_answers(places, &places.clients_venv) => {
+            Outcome::skipped("the Python package index is out of reach")
+        }
+        installed => Outcome::of(installed.map(|()| clients = true)),
+    });
 
     let runner = Runner { nextest: bootstrap::nextest(places), places };
     let prepare = |cargo: &mut std::process::Command| {
@@ -70,6 +85,9 @@ pub fn run(places: &Places) -> Result<bool, String> {
         }
         for (name, _, variable) in MODEL_SERVERS.iter().filter(|_| servers) {
             cargo.env(variable, places.venv.join("bin").join(name));
+        }
+        if clients {
+            cargo.env(HOMARUS_TEST_CLIENTS, places.clients_venv.join("bin/python"));
         }
     };
     step("tests", &mut || {
@@ -139,22 +157,8 @@ fn demo_step(places: &Places, built: &build::Built) -> Outcome {
 }
 
 fn install_model_servers(places: &Places) -> Result<(), String> {
-    let python = places.venv.join("bin/python");
-    let present = |name: &str, version: &str| {
-        let asked = format!("import importlib.metadata as m; print(m.version('{name}'))");
-        sh::output(sh::command(places, &python).args(["-c", &asked])).is_ok_and(|found| found.trim() == version)
-    };
-    let missing = || MODEL_SERVERS.iter().filter(|(name, version, _)| !present(name, version));
-    let wanted: Vec<String> = missing().map(|(name, version, _)| format!("{name}=={version}")).collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    sh::run(sh::command(places, "python3").args(["-m", "venv"]).arg(&places.venv))?;
-    sh::run(sh::command(places, &python).args(["-m", "pip", "install", "--quiet"]).args(&wanted))?;
-    match missing().next() {
-        Some((name, version, _)) => Err(format!("{name} {version} was installed and is not there")),
-        None => Ok(()),
-    }
+    let packages = MODEL_SERVERS.map(|(name, version, _)| (name, version));
+    python::install(places, &places.venv, &packages)
 }
 
 fn summarize(steps: &[Step]) -> bool {

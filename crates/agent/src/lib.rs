@@ -11,6 +11,7 @@ pub mod state;
 
 mod next;
 mod nudge;
+mod order;
 mod remaining;
 pub mod seen;
 mod turn;

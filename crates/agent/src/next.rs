@@ -5,20 +5,14 @@ use homarus_contract::{
     event::{Accepted, FinishStatus, Resolution, WaitingOn},
     machine::Command,
     message::StopReason,
-    model::{ModelErrorClass, ModelRef},
 };
 
 use crate::{
     nudge, one_call,
-    state::{Call, Failure, State, step_messages},
+    order::{self, Choice},
+    state::{Call, State, Step, step_messages},
 };
 
-/// Attempts at one model before the next of the configured order is asked.
-const ATTEMPTS_PER_MODEL_MAX: usize = 4;
-const BACKOFF_MS_FIRST: u64 = 500;
-const BACKOFF_MS_MAX: u64 = 30_000;
-/// A pause a server asks for beyond this counts as "down".
-const RETRY_AFTER_MS_MAX: u64 = 120_000;
 const DENIALS_IN_A_ROW_MAX: u32 = 5;
 
 pub fn next(state: &State) -> Vec<Command> {
@@ -165,46 +159,23 @@ fn finish(status: FinishStatus, summary: String) -> Command {
 
 fn ask(state: &State, accepted: &Accepted, number: u32) -> Command {
     let same_step = number == state.step.number;
-    let failures: &[Failure] = if same_step { &state.step.failures } else { &[] };
-    let Some(model) = candidate(&accepted.models, failures) else {
-        let summary = match failures.last() {
-            Some(failure) => format!("{}: {}", failure.model, failure.message),
-            None => "No model is configured.".to_owned(),
-        };
-        let denied = failures.last().is_some_and(|failure| failure.class == ModelErrorClass::Denied);
-        return finish(if denied { FinishStatus::Denied } else { FinishStatus::Failed }, summary);
-    };
-    let mut messages = state.messages.clone();
-    if !same_step {
-        messages.extend(step_messages(&state.step));
+    let nothing = Step::default();
+    match order::choose(accepted, if same_step { &state.step } else { &nothing }) {
+        Choice::Ask { model, backoff_ms, patience_ms, is_last_resort } => {
+            let mut messages = state.messages.clone();
+            if !same_step {
+                messages.extend(step_messages(&state.step));
+            }
+            Command::CallModel {
+                step: number,
+                attempt: if same_step { state.step.attempt + 1 } else { 1 },
+                model,
+                backoff_ms,
+                patience_ms,
+                is_last_resort,
+                messages,
+            }
+        }
+        Choice::GiveUp { status, summary } => finish(status, summary),
     }
-    Command::CallModel {
-        step: number,
-        attempt: if same_step { state.step.attempt + 1 } else { 1 },
-        backoff_ms: backoff_ms(model, failures),
-        model: model.clone(),
-        messages,
-    }
-}
-
-/// The first model of the order that may still be asked in this step.
-fn candidate<'a>(models: &'a [ModelRef], failures: &[Failure]) -> Option<&'a ModelRef> {
-    if failures.iter().any(|failure| !failure.class.allows_failover()) {
-        return None;
-    }
-    models.iter().find(|model| {
-        let mut own = failures.iter().filter(|failure| failure.model == **model);
-        let dead = own.clone().any(|failure| {
-            !failure.class.is_retryable() || failure.retry_after_ms.is_some_and(|ms| ms > RETRY_AFTER_MS_MAX)
-        });
-        !dead && own.by_ref().count() < ATTEMPTS_PER_MODEL_MAX
-    })
-}
-
-/// Exponential, without chance: the machine is deterministic, and few runs share one provider key.
-fn backoff_ms(model: &ModelRef, failures: &[Failure]) -> u64 {
-    let own: Vec<_> = failures.iter().filter(|failure| failure.model == *model).collect();
-    let Some(last) = own.last() else { return 0 };
-    let doubled = BACKOFF_MS_FIRST.saturating_mul(1 << (own.len() - 1).min(10)).min(BACKOFF_MS_MAX);
-    last.retry_after_ms.unwrap_or(doubled)
 }

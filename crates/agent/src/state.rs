@@ -60,6 +60,8 @@ pub struct Step {
     pub is_told: bool,
     /// Failed attempts of this step, in order.
     pub failures: Vec<Failure>,
+    /// Models that were not asked in this step because their circuits were open.
+    pub skipped: Vec<Skipped>,
 }
 
 #[derive(Debug, Clone)]
@@ -68,6 +70,13 @@ pub struct Failure {
     pub class: ModelErrorClass,
     pub message: String,
     pub retry_after_ms: Option<u64>,
+    pub wall_ms: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    pub model: ModelRef,
+    pub why: String,
 }
 
 /// A tool call on its way.
@@ -167,7 +176,13 @@ impl State {
             Event::ModelIntent { step, attempt, .. } => self.open_step(*step, *attempt),
             Event::BlockDone { block, .. } => self.block(block),
             Event::ModelResult { stop, wall_ms, .. } => self.close_step(*stop, *wall_ms),
-            Event::ModelFailed { step, model, class, message, retry_after_ms } => {
+            Event::ModelSkipped { step, model, why, .. } => {
+                self.turn_to(*step);
+                self.step.skipped.push(Skipped { model: model.clone(), why: why.clone() });
+            }
+            // What came of it follows in the step's result.
+            Event::ModelBroke { .. } => {}
+            Event::ModelFailed { step, model, class, message, retry_after_ms, wall_ms } => {
                 // A model that the gate refused was never asked: there is no intent before this.
                 self.turn_to(*step);
                 self.step.open = false;
@@ -176,7 +191,9 @@ impl State {
                     class: *class,
                     message: message.clone(),
                     retry_after_ms: *retry_after_ms,
+                    wall_ms: *wall_ms,
                 });
+                self.wall_ms = self.wall_ms.saturating_add(*wall_ms);
             }
             Event::Judged { action, plan, judgement } => self.with_call(&action.call, |call, _| {
                 call.judged = Some(Judged { action: action.clone(), plan: plan.clone(), verdict: judgement.verdict });
@@ -294,6 +311,7 @@ impl State {
     fn block(&mut self, block: &Block) {
         match block {
             Block::Text { text } => self.seen.last_text = text.clone(),
+            Block::Thought(_) => {}
             Block::ToolCall(tool_call) => {
                 *self.seen.made.entry((tool_call.name.clone(), tool_call.arguments.clone())).or_default() += 1;
                 self.step.calls.push(Call::new(tool_call.clone()));

@@ -110,15 +110,15 @@ impl History {
 
     fn failed(&mut self, model_name: &str, class: ModelErrorClass, retry_after_ms: Option<u64>) -> &mut Self {
         let message = "no".to_owned();
-        self.add(Event::ModelFailed { step: 1, model: model(model_name), class, message, retry_after_ms })
+        self.add(Event::ModelFailed { step: 1, model: model(model_name), class, message, retry_after_ms, wall_ms: 20 })
     }
 }
 
-fn model(text: &str) -> ModelRef {
+pub(crate) fn model(text: &str) -> ModelRef {
     text.parse().unwrap()
 }
 
-fn accepted() -> Accepted {
+pub(crate) fn accepted() -> Accepted {
     Accepted {
         run: RunId::parse("r1").unwrap(),
         inbound: Inbound { source: "test".to_owned(), ext_id: "1".to_owned(), text: "do it".to_owned() },
@@ -127,6 +127,7 @@ fn accepted() -> Accepted {
         agent: None,
         models: vec![model("a/x"), model("b/y")],
         models_why: String::new(),
+        answer_ms_max: 900_000,
         profile: Profile {
             grants: Vec::new(),
             rules: String::new(),
@@ -393,6 +394,7 @@ fn a_failure_ends_the_turn_and_an_empty_budget_the_run() {
         class: ModelErrorClass::BadRequest,
         message: "no".to_owned(),
         retry_after_ms: None,
+        wall_ms: 0,
     };
     history.intent(1, 1).add(failed(1));
     let Command::EndTurn { status: FinishStatus::Failed, summary } = history.only() else { panic!() };

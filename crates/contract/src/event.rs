@@ -62,7 +62,7 @@ pub enum Event {
         model: ModelRef,
         reserved: Amount,
     },
-    /// A complete text or tool call of the current answer. `partial`: the stream broke inside it.
+    /// A complete text, tool call or sealed thought of the current answer. `partial`: the stream broke inside it.
     BlockDone {
         step: u32,
         block: Block,
@@ -84,6 +84,23 @@ pub enum Event {
         class: ModelErrorClass,
         message: String,
         retry_after_ms: Option<u64>,
+        /// Milliseconds until it had failed, with the pause before it.
+        #[serde(default)]
+        wall_ms: u64,
+    },
+    /// The answer broke off after something of it was shown or acted on: that part stays, and the step ends with it.
+    ModelBroke {
+        step: u32,
+        model: ModelRef,
+        class: ModelErrorClass,
+        message: String,
+    },
+    /// A model of the order was not asked in this step: its circuit is open.
+    ModelSkipped {
+        step: u32,
+        model: ModelRef,
+        why: String,
+        retry_in_ms: u64,
     },
 
     Judged {
@@ -180,6 +197,9 @@ pub struct Accepted {
     /// Why these: an option, a rule, the configuration.
     #[serde(default)]
     pub models_why: String,
+    /// Time all attempts at one answer may take together until it begins, pauses and other models included.
+    #[serde(default = "answer_ms_default")]
+    pub answer_ms_max: u64,
     pub profile: Profile,
     pub budget: Budget,
     /// It does not finish with an answer, but waits for the next message.
@@ -192,6 +212,11 @@ pub struct Accepted {
     /// Blob: what the workspace looked like when the run began, for the prompt.
     pub orientation: Hash,
     pub homarus_version: String,
+}
+
+/// Of runs that were accepted before there was such a bound.
+fn answer_ms_default() -> u64 {
+    15 * 60 * 1000
 }
 
 /// What is to be different from here on; `None`: as before.
@@ -375,6 +400,8 @@ impl Event {
             Event::BlockDone { .. } => "block_done",
             Event::ModelResult { .. } => "model_result",
             Event::ModelFailed { .. } => "model_failed",
+            Event::ModelBroke { .. } => "model_broke",
+            Event::ModelSkipped { .. } => "model_skipped",
             Event::Judged { .. } => "judged",
             Event::Denied { .. } => "denied",
             Event::ApprovalRequested { .. } => "approval_requested",

@@ -20,6 +20,10 @@ pub enum Command {
         attempt: u32,
         model: ModelRef,
         backoff_ms: u64,
+        /// Longest wait for the answer to begin; all attempts at one step share it.
+        patience_ms: u64,
+        /// It is asked even if its circuit is open: there is no other model left.
+        is_last_resort: bool,
         messages: Vec<PromptMessage>,
     },
     /// Judge and, if allowed, run a tool call.

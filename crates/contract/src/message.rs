@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::CallId;
+use crate::{ids::CallId, model::ModelRef};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
@@ -26,8 +26,21 @@ pub enum Message {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Block {
-    Text { text: String },
+    Text {
+        text: String,
+    },
     ToolCall(ToolCall),
+    /// What the model thought before the next block, sealed by its provider.
+    Thought(Thought),
+}
+
+/// Reasoning as a provider sends it: signed or encrypted, to be given back exactly as it came, and only to the
+/// model it came from. Some providers refuse the results of tool calls without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thought {
+    pub model: ModelRef,
+    /// JSON text in that provider's own format.
+    pub json: String,
 }
 
 /// A tool call as the model made it. `arguments` is raw JSON text: only the tool itself parses it.

@@ -96,6 +96,10 @@ pub enum ProviderBlock {
         name: String,
         arguments: String,
     },
+    /// Reasoning to be given back with what follows it: see [`crate::message::Thought`].
+    Thought {
+        json: String,
+    },
 }
 
 /// How a model call failed; decides whether it is tried again and where.
@@ -181,9 +185,27 @@ impl Price {
     }
 }
 
+/// Whether a model is asked at all just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    Ask,
+    /// Its circuit is open: it failed too often, and is not asked before the pause is over.
+    Skip {
+        /// For people: how often it failed, and how last.
+        why: String,
+        retry_in_ms: u64,
+    },
+}
+
 pub trait Models: Send + Sync {
     /// One attempt at one model. Takes the permit by value: a call without one has no spelling.
     fn stream(&self, permit: Permit, request: ModelRequest) -> BoxStream<ModelEvent>;
 
     fn info(&self, model: &ModelRef) -> ModelInfo;
+
+    /// Asked before each attempt that has an alternative. Depends on the clock and on what this process has seen,
+    /// so the answer *skip* is journalled: no machine sees more of it than that event.
+    fn admission(&self, _model: &ModelRef) -> Admission {
+        Admission::Ask
+    }
 }

@@ -11,8 +11,8 @@ use homarus_contract::{
     ids::CallId,
     journal::JournalError,
     machine::{Command, Machine, PromptMessage},
-    message::{Block, StopReason, ToolCall, Usage},
-    model::{ModelError, ModelErrorClass, ModelEvent, ModelRef, ModelRequest, ProviderBlock},
+    message::{Block, StopReason, Thought, ToolCall, Usage},
+    model::{Admission, ModelError, ModelErrorClass, ModelEvent, ModelRef, ModelRequest, ProviderBlock},
 };
 
 use crate::{DriverError, batch::Batch, journal_error, ports::Live, session::Session, settle::Merging, stop::Stop};
@@ -25,6 +25,7 @@ pub(crate) struct Ask {
     pub(crate) attempt: u32,
     pub(crate) model: ModelRef,
     pub(crate) backoff_ms: u64,
+    pub(crate) patience_ms: u64,
     pub(crate) messages: Vec<PromptMessage>,
 }
 
@@ -34,6 +35,14 @@ struct Answer {
     model: ModelRef,
     reserved: Amount,
     started_ms: u64,
+    /// When the pause before it began.
+    wanted_ms: u64,
+    /// Longest wait for its beginning.
+    patience_ms: u64,
+    /// Something of it came.
+    has_begun: bool,
+    /// What was thought before a block that is not there yet: journalled with it, or not at all.
+    thoughts: Vec<String>,
     /// Text of the block that is not complete yet, as far as it was shown.
     shown: String,
     has_blocks: bool,
@@ -44,6 +53,7 @@ struct Answer {
 impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     /// Asks the model; merges `free` settles meanwhile.
     pub(crate) async fn ask_model(&mut self, ask: Ask, free: Vec<Command>) -> Result<(), DriverError> {
+        let wanted_ms = self.steady_ms();
         if ask.backoff_ms > 0 && self.pause(&ask).await.is_some() {
             return Ok(()); // The loop finds the stop and acts on it.
         }
@@ -83,6 +93,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                     class: ModelErrorClass::Denied,
                     message,
                     retry_after_ms: None,
+                    wall_ms: 0,
                 });
                 return Ok(());
             }
@@ -102,12 +113,27 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             model: ask.model,
             reserved,
             started_ms: self.steady_ms(),
+            wanted_ms,
+            patience_ms: ask.patience_ms,
+            has_begun: false,
+            thoughts: Vec::new(),
             shown: String::new(),
             has_blocks: false,
             calls: 0,
             is_over: false,
         };
         self.stream(answer, permit, request, free).await
+    }
+
+    /// Whether the model's circuit is open; the machine then names the next one, knowing why from the event.
+    pub(crate) fn skip(&mut self, step: u32, model: &ModelRef) -> bool {
+        match self.driver.options.models.admission(model) {
+            Admission::Ask => false,
+            Admission::Skip { why, retry_in_ms } => {
+                self.note(Event::ModelSkipped { step, model: model.clone(), why, retry_in_ms });
+                true
+            }
+        }
     }
 
     /// Waits out a back-off; `Some` if the run is to stop instead.
@@ -131,6 +157,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         let mut merge = self.next_merge(&mut free)?;
         let mut batch = Batch::default();
         let mut stop = self.stop_wanted().boxed();
+        let mut out_of_patience = Box::pin(tokio::time::sleep(Duration::from_millis(answer.patience_ms)));
         loop {
             if answer.is_over && batch.is_empty() && merge.is_none() {
                 return Ok(());
@@ -164,10 +191,15 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                 }
                 event = stream.next(), if !answer.is_over => {
                     let event = event.unwrap_or_else(|| ModelEvent::Failed(ended_early()));
+                    answer.has_begun = true;
                     let call_complete = self.model_event(&mut answer, event)?;
                     if call_complete && merge.is_none() {
                         self.start_ready(&mut batch).await?;
                     }
+                }
+                () = &mut out_of_patience, if !answer.has_begun && !answer.is_over => {
+                    let error = too_slow(answer.patience_ms);
+                    self.failed(&mut answer, error);
                 }
             }
         }
@@ -197,6 +229,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             ModelEvent::BlockDone(ProviderBlock::Text(text)) => {
                 answer.shown.clear();
                 if !text.trim().is_empty() {
+                    self.note_thoughts(answer);
                     answer.has_blocks = true;
                     let block = Block::Text { text };
                     self.note(Event::BlockDone { step: answer.step, block, partial: false });
@@ -210,15 +243,24 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                 }
                 let call = CallId::new(answer.step, answer.calls);
                 answer.calls += 1;
+                self.note_thoughts(answer);
                 answer.has_blocks = true;
                 let block = Block::ToolCall(ToolCall { call, provider_id, name, arguments });
                 self.note(Event::BlockDone { step: answer.step, block, partial: false });
                 return Ok(true);
             }
+            ModelEvent::BlockDone(ProviderBlock::Thought { json }) => answer.thoughts.push(json),
             ModelEvent::Done { stop, usage } => self.answered(answer, stop, usage),
             ModelEvent::Failed(error) => self.failed(answer, error),
         }
         Ok(false)
+    }
+
+    fn note_thoughts(&mut self, answer: &mut Answer) {
+        for json in std::mem::take(&mut answer.thoughts) {
+            let block = Block::Thought(Thought { model: answer.model.clone(), json });
+            self.note(Event::BlockDone { step: answer.step, block, partial: false });
+        }
     }
 
     fn answered(&mut self, answer: &mut Answer, stop: StopReason, usage: Usage) {
@@ -238,6 +280,8 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     fn failed(&mut self, answer: &mut Answer, error: ModelError) {
         if answer.has_blocks || !answer.shown.trim().is_empty() {
             // Nothing that was shown or acted on is replaced by another attempt.
+            let (step, model) = (answer.step, answer.model.clone());
+            self.note(Event::ModelBroke { step, model, class: error.class, message: error.message });
             self.cut_off(answer, None);
             return;
         }
@@ -249,6 +293,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             class: error.class,
             message: error.message,
             retry_after_ms: error.retry_after_ms,
+            wall_ms: self.steady_ms().saturating_sub(answer.wanted_ms),
         });
     }
 
@@ -276,6 +321,15 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             cost,
             wall_ms: self.steady_ms().saturating_sub(answer.started_ms),
         });
+    }
+}
+
+fn too_slow(patience_ms: u64) -> ModelError {
+    ModelError {
+        class: ModelErrorClass::Timeout,
+        message: format!("no answer began within {} s, which was left of models.answer_s", patience_ms.div_ceil(1000)),
+        raw: String::new(),
+        retry_after_ms: None,
     }
 }
 

@@ -149,6 +149,7 @@ fn message_bytes(message: &Message) -> usize {
             .map(|block| match block {
                 Block::Text { text } => text.len(),
                 Block::ToolCall(call) => call.name.len() + call.arguments.len() + 32,
+                Block::Thought(thought) => thought.json.len(),
             })
             .sum(),
     }

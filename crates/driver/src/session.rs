@@ -145,8 +145,13 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             self.flush().await?;
             return Ok(Some(self.finished_before()));
         };
-        if let Command::CallModel { step, attempt, model, backoff_ms, messages } = command {
-            self.ask_model(crate::ask::Ask { step, attempt, model, backoff_ms, messages }, free).await?;
+        if let Command::CallModel { step, attempt, model, backoff_ms, patience_ms, is_last_resort, messages } = command
+        {
+            if !is_last_resort && self.skip(step, &model) {
+                return Ok(None);
+            }
+            let ask = crate::ask::Ask { step, attempt, model, backoff_ms, patience_ms, messages };
+            self.ask_model(ask, free).await?;
             return Ok(None);
         }
         if !free.is_empty() {
@@ -295,7 +300,9 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
         self.calls.apply(event);
         match event {
             Event::Forked { .. } => self.wall_ms = 0,
-            Event::ModelResult { wall_ms, .. } => self.wall_ms = self.wall_ms.saturating_add(*wall_ms),
+            Event::ModelResult { wall_ms, .. } | Event::ModelFailed { wall_ms, .. } => {
+                self.wall_ms = self.wall_ms.saturating_add(*wall_ms);
+            }
             Event::ActResult(result) => self.wall_ms = self.wall_ms.saturating_add(result.wall_ms),
             _ => {}
         }

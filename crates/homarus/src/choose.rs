@@ -8,7 +8,7 @@ use homarus_contract::{
     model::{ModelRef, Models},
     outbound::SecretRef,
 };
-use homarus_models::{LocalOptions, Options, ProviderKind, ProviderOptions, base_url_from_env_value};
+use homarus_models::{LocalOptions, Options};
 use homarus_vault::{SecretEntry, Vault};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     env,
     exit::CliError,
     nearest::did_you_mean,
-    route, weights,
+    providers, route, weights,
     wiring::Runtime,
 };
 
@@ -39,43 +39,31 @@ impl Choice {
     }
 }
 
-/// A provider with an address: its variables and its place in the order of choice.
-pub struct Known {
-    pub kind: ProviderKind,
-    pub key: Option<&'static env::Variable>,
-    pub address: &'static env::Variable,
-}
-
-pub const KNOWN: [Known; 3] = [
-    Known { kind: ProviderKind::Anthropic, key: Some(&env::ANTHROPIC_API_KEY), address: &env::ANTHROPIC_BASE_URL },
-    Known { kind: ProviderKind::OpenAi, key: Some(&env::OPENAI_API_KEY), address: &env::OPENAI_BASE_URL },
-    Known { kind: ProviderKind::Ollama, key: None, address: &env::OLLAMA_HOST },
-];
-
-/// The providers as the environment describes them, and the vault that holds their keys.
+/// The providers as environment and configuration describe them, and the vault that holds their keys.
 pub fn options(dirs: &Dirs, config: &Config) -> Result<(Options, Vault), CliError> {
-    let mut providers = Vec::new();
-    let mut secrets = Vec::new();
-    for known in &KNOWN {
-        let mut provider = ProviderOptions::new(known.kind);
-        if let Some(text) = known.address.get() {
-            provider.base_url = base_url_from_env_value(known.kind, &text).map_err(|error| {
-                CliError::usage(format!("{} cannot be used", known.address.name))
-                    .cause(error)
-                    .help("write an address such as http://127.0.0.1:8080, or unset it")
-            })?;
+    let mut options = Options { locals: locals(dirs, config)?, breaker: config.models.breaker(), ..Options::default() };
+    let mut secrets: Vec<SecretEntry> = Vec::new();
+    for provider in providers::all(config)? {
+        let has_key = provider.has_key();
+        let mut one = provider.options;
+        if let Some(key) = provider.key.filter(|_| has_key) {
+            let name = SecretRef(key.clone());
+            match secrets.iter_mut().find(|entry| entry.name == name) {
+                // Two providers may share a key.
+                Some(entry) => entry.origins.push(one.base_url.clone()),
+                None => secrets.push(SecretEntry {
+                    name: name.clone(),
+                    env: vec![key],
+                    origins: vec![one.base_url.clone()],
+                }),
+            }
+            one.secret = Some(name);
         }
-        if let Some(key) = known.key.filter(|key| key.is_set()) {
-            let name = SecretRef(key.name.to_owned());
-            let origins = vec![provider.base_url.clone()];
-            secrets.push(SecretEntry { name: name.clone(), env: vec![key.name.to_owned()], origins });
-            provider.secret = Some(name);
-        }
-        providers.push(provider);
+        options.providers.push(one);
     }
     let vault = Vault::from_env(secrets)
         .map_err(|error| CliError::usage("a key cannot be used").cause(error).help("set it to the key alone"))?;
-    Ok((Options { providers, locals: locals(dirs, config)? }, vault))
+    Ok((options, vault))
 }
 
 /// The embedded models whose weights are here, if there is a worker: the configured one first.
@@ -187,11 +175,13 @@ fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
             &all,
         )));
     }
-    let Some(entry) = KNOWN.iter().find(|entry| entry.kind.as_str() == model.provider) else { return Ok(()) };
-    match entry.key {
-        Some(key) if !key.is_set() && !entry.address.is_set() => Err(CliError::usage(format!("{model} needs a key"))
-            .cause(format!("{} is not set", key.name))
-            .help("set it, or name another model; `homarus models list` shows what is set up")),
+    match runtime.providers.iter().find(|provider| provider.id() == model.provider) {
+        Some(provider) if !provider.is_set_up() => {
+            let key = provider.key.as_deref().unwrap_or_default();
+            Err(CliError::usage(format!("{model} needs a key"))
+                .cause(format!("{key} is not set"))
+                .help("set it, or name another model; `homarus models list` shows what is set up"))
+        }
         _ => Ok(()),
     }
 }
@@ -234,6 +224,10 @@ async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliE
     if env::OPENAI_API_KEY.is_set() {
         return one("openai", &default.openai, "OPENAI_API_KEY is set".to_owned());
     }
+    if env::GEMINI_API_KEY.is_set() || env::GEMINI_BASE_URL.is_set() {
+        let why = if env::GEMINI_API_KEY.is_set() { &env::GEMINI_API_KEY } else { &env::GEMINI_BASE_URL };
+        return one("gemini", &default.gemini, format!("{} is set", why.name));
+    }
     if runtime.models.is_up("ollama").await {
         let name = match default.ollama.as_str() {
             "" => first_listed("ollama", runtime).await?,
@@ -262,7 +256,7 @@ async fn first_listed(provider: &str, runtime: &Runtime) -> Result<Option<String
 fn no_embedded() -> CliError {
     let cause = "no key is set, no Ollama answers, and the embedded model is not here";
     CliError::usage("there is no model to ask").cause(cause).help(
-        "set ANTHROPIC_API_KEY, OPENAI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull` \
+        "set ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull` \
          (the worker homarus-local-model must stand beside homarus)",
     )
 }
@@ -270,15 +264,13 @@ fn no_embedded() -> CliError {
 /// All providers with their state, for `models list`.
 pub async fn providers(runtime: &Runtime) -> Vec<ProviderRow> {
     let mut rows = Vec::new();
-    for known in &KNOWN {
-        let provider = known.kind.as_str();
-        let address = runtime.addresses.get(provider).cloned().unwrap_or_default();
-        let has_key = known.key.is_some_and(env::Variable::is_set);
-        let asked = has_key || known.address.is_set() || known.key.is_none();
+    for known in &runtime.providers {
+        let provider = known.id();
+        let address = known.options.base_url.clone();
         let mut row =
             ProviderRow { provider: provider.to_owned(), address, ready: false, note: None, models: Vec::new() };
-        if !asked {
-            row.note = known.key.map(|key| format!("{} is not set", key.name));
+        if !known.is_set_up() {
+            row.note = known.key.as_ref().map(|key| format!("{key} is not set"));
         } else if known.key.is_none() && !runtime.models.is_up(provider).await {
             row.note = Some("does not answer".to_owned());
         } else {

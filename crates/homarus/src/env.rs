@@ -20,6 +20,9 @@ pub const OPENAI_BASE_URL: Variable = Variable {
     name: "OPENAI_BASE_URL",
     help: "Address of a server compatible with OpenAI (llama.cpp, vLLM, LM Studio, OpenRouter)",
 };
+pub const GEMINI_API_KEY: Variable = Variable { name: "GEMINI_API_KEY", help: "Key for Gemini" };
+pub const GEMINI_BASE_URL: Variable =
+    Variable { name: "GOOGLE_GEMINI_BASE_URL", help: "Address of Gemini or a server like it" };
 pub const OLLAMA_HOST: Variable = Variable { name: "OLLAMA_HOST", help: "Address of Ollama (default 127.0.0.1:11434)" };
 pub const VISUAL: Variable = Variable { name: "VISUAL", help: "Editor for `homarus config edit`, before EDITOR" };
 pub const EDITOR: Variable = Variable { name: "EDITOR", help: "Editor for `homarus config edit`" };
@@ -40,6 +43,8 @@ pub const ALL: &[&Variable] = &[
     &ANTHROPIC_BASE_URL,
     &OPENAI_API_KEY,
     &OPENAI_BASE_URL,
+    &GEMINI_API_KEY,
+    &GEMINI_BASE_URL,
     &OLLAMA_HOST,
     &VISUAL,
     &EDITOR,

@@ -20,6 +20,7 @@ mod env;
 mod exit;
 mod machines;
 mod nearest;
+mod providers;
 mod put;
 mod route;
 mod show;

@@ -1,7 +1,6 @@
 //! Where the rooms are put together: the only place that knows them all.
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -39,6 +38,7 @@ use crate::{
     dirs::Dirs,
     exit::{self, CliError},
     machines::Machines,
+    providers::{self, Provider},
     put,
     show::{human::Human, json::JsonLines, style::Style},
 };
@@ -58,8 +58,7 @@ pub struct Runtime {
     pub shelf: Arc<Shelf>,
     /// Whether embedded models could be run, had they weights.
     pub has_worker: bool,
-    /// Provider → address, for listings.
-    pub addresses: BTreeMap<String, String>,
+    pub providers: Vec<Provider>,
     guard: Arc<Guard>,
     sandbox: L1,
 }
@@ -88,8 +87,6 @@ impl Runtime {
         let sandbox = L1::new(options, report)?;
         let shared = Arc::new(sandbox.clone());
         let (options, vault) = choose::options(dirs, config)?;
-        let addresses =
-            options.providers.iter().map(|provider| (provider.id.clone(), provider.base_url.clone())).collect();
         let prices = prices(config)?;
         let vault = Arc::new(vault);
         let tools = tools(config, vault.clone(), shelf.clone())?;
@@ -115,7 +112,7 @@ impl Runtime {
             output_tokens_max: config.models.output_tokens_max,
         });
         let has_worker = choose::worker(&config.models.local).is_some_and(|worker| worker.is_file());
-        Ok(Self { store, models, driver, tools, shelf, has_worker, addresses, guard, sandbox })
+        Ok(Self { store, models, driver, tools, shelf, has_worker, providers: providers::all(config)?, guard, sandbox })
     }
 
     /// Tells the guard what a run may do, as its events say.

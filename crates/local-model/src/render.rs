@@ -157,10 +157,12 @@ fn assistant_text(blocks: &[Block], has_tools: bool) -> String {
     let has_call = blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
     let parts: Vec<String> = blocks
         .iter()
-        .map(|block| match block {
-            Block::Text { text } if has_tools && !has_call => marked(&answer_call(text)),
-            Block::Text { text } => text.clone(),
-            Block::ToolCall(ToolCall { name, arguments, .. }) => marked(&call(name, arguments)),
+        .filter_map(|block| match block {
+            Block::Text { text } if has_tools && !has_call => Some(marked(&answer_call(text))),
+            Block::Text { text } => Some(text.clone()),
+            Block::ToolCall(ToolCall { name, arguments, .. }) => Some(marked(&call(name, arguments))),
+            // Another model's, sealed.
+            Block::Thought(_) => None,
         })
         .collect();
     parts.join("\n")
@@ -175,7 +177,7 @@ pub fn calls(message: &Message) -> Vec<String> {
         .filter_map(|block| match block {
             Block::ToolCall(ToolCall { name, arguments, .. }) => Some(call(name, arguments)),
             Block::Text { text } if !has_call => Some(answer_call(text)),
-            Block::Text { .. } => None,
+            Block::Text { .. } | Block::Thought(_) => None,
         })
         .collect()
 }

@@ -33,6 +33,7 @@ pub(crate) struct Answer {
 enum Open {
     Text { text: String, closed: bool },
     Call(OpenCall),
+    Thought { json: String },
 }
 
 struct OpenCall {
@@ -70,6 +71,13 @@ impl Answer {
             _ => self.blocks.push_back(Open::Text { text: delta.to_owned(), closed: false }),
         }
         self.sink.send(ModelEvent::TextDelta(delta.to_owned())).await;
+    }
+
+    /// Reasoning that belongs to what comes next.
+    pub(crate) async fn thought(&mut self, json: String) -> Result<(), ModelError> {
+        self.end_text().await?;
+        self.blocks.push_back(Open::Thought { json });
+        self.hand_on().await
     }
 
     /// The text block, if one is open, is complete.
@@ -163,6 +171,7 @@ impl Answer {
             match block {
                 Open::Text { closed, .. } => *closed = true,
                 Open::Call(call) => call.closed = true,
+                Open::Thought { .. } => {}
             }
         }
         self.hand_on().await?;
@@ -196,12 +205,17 @@ impl Answer {
             let complete = match self.blocks.front() {
                 Some(Open::Text { closed, .. }) => *closed || more_follows,
                 Some(Open::Call(call)) => call.closed,
+                Some(Open::Thought { .. }) => true,
                 None => false,
             };
             if !complete {
                 return Ok(());
             }
             let block = match self.blocks.pop_front() {
+                Some(Open::Thought { json }) => {
+                    self.sink.send(ModelEvent::BlockDone(ProviderBlock::Thought { json })).await;
+                    continue;
+                }
                 Some(Open::Text { text, .. }) => ProviderBlock::Text(text),
                 Some(Open::Call(call)) => {
                     let arguments = arguments(&call.arguments).ok_or_else(|| {

@@ -17,7 +17,7 @@ use crate::{
     lines::{self, Lines, SseEvent},
     names::{self, Offered},
     registry::Provider,
-    turns::{self, Turn},
+    turns::{self, Part, Turn},
 };
 
 pub(crate) const VERSION_HEADER: (&str, &str) = ("anthropic-version", "2023-06-01");
@@ -34,6 +34,7 @@ pub(crate) async fn attempt(provider: Provider, request: ModelRequest, sink: Sin
         usage: Usage::default(),
         stop: None,
         whole_input: None,
+        thinking: None,
     };
     while let Some(event) = lines::next_sse(&mut lines).await? {
         if reading.event(&event).await? {
@@ -51,6 +52,15 @@ struct Reading {
     stop: Option<StopReason>,
     /// Arguments given whole at the start of a block, used if no pieces follow.
     whole_input: Option<String>,
+    thinking: Option<Thinking>,
+}
+
+/// A block of thinking, as it is sent back.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Thinking {
+    Thinking { thinking: String, signature: String },
+    RedactedThinking { data: String },
 }
 
 impl Reading {
@@ -65,6 +75,16 @@ impl Reading {
             WireEvent::ContentBlockDelta { index, delta } => match delta {
                 WireDelta::TextDelta { text } => self.answer.text(&text).await,
                 WireDelta::InputJsonDelta { partial_json } => self.answer.call_delta(index, &partial_json).await?,
+                WireDelta::ThinkingDelta { thinking: piece } => {
+                    if let Some(Thinking::Thinking { thinking, .. }) = &mut self.thinking {
+                        thinking.push_str(&piece);
+                    }
+                }
+                WireDelta::SignatureDelta { signature: piece } => {
+                    if let Some(Thinking::Thinking { signature, .. }) = &mut self.thinking {
+                        signature.push_str(&piece);
+                    }
+                }
                 WireDelta::Other => {}
             },
             WireEvent::ContentBlockStop { index } => {
@@ -75,6 +95,7 @@ impl Reading {
                 }
                 self.answer.end_text().await?;
                 self.answer.close_call(index).await?;
+                self.end_thinking().await?;
             }
             WireEvent::MessageDelta { delta, usage } => {
                 self.usage(usage);
@@ -101,10 +122,25 @@ impl Reading {
                 self.answer.start_call(index, &id, &name).await?;
                 self.whole_input = input.map(|input| input.to_string()).filter(|input| input.trim() != "{}");
             }
-            // Thinking, and what the provider's own tools do.
+            WireBlock::Thinking { thinking, signature } => {
+                self.thinking = Some(Thinking::Thinking { thinking, signature });
+            }
+            WireBlock::RedactedThinking { data } => self.thinking = Some(Thinking::RedactedThinking { data }),
+            // What the provider's own tools do.
             WireBlock::Other => {}
         }
         Ok(())
+    }
+
+    /// Keeps a block of thinking that can be sent back: the API takes none without its signature.
+    async fn end_thinking(&mut self) -> Result<(), ModelError> {
+        let Some(thinking) = self.thinking.take() else { return Ok(()) };
+        if matches!(&thinking, Thinking::Thinking { signature, .. } if signature.is_empty()) {
+            return Ok(());
+        }
+        let json = serde_json::to_string(&thinking)
+            .map_err(|error| http::protocol(&format!("anthropic sent a thought that cannot be kept: {error}"), ""))?;
+        self.answer.thought(json).await
     }
 
     /// Later figures replace earlier ones: they are running totals.
@@ -137,23 +173,17 @@ fn render(request: &ModelRequest) -> Result<WireRequest<'_>, ModelError> {
             _ => messages.push(WireMessage { role, content }),
         }
     };
-    for turn in turns::turns(&request.messages) {
+    for turn in turns::turns(&request.messages, &request.model) {
         match turn {
             Turn::User { text } if text.trim().is_empty() => {}
             Turn::User { text } => push("user", vec![WireContent::Text { text, cache_control: None }]),
-            Turn::Assistant { text, calls } => {
-                // The API refuses an assistant text that ends in white space where it is last.
-                let texts = text
-                    .into_iter()
-                    .map(|text| WireContent::Text { text: text.trim_end().to_owned(), cache_control: None });
-                let mut content: Vec<WireContent> = texts.collect();
-                for call in calls {
-                    let input = RawValue::from_string(call.arguments).map_err(|error| {
-                        http::bad_request(format!("a recorded call of {} is not JSON: {error}", call.name))
-                    })?;
-                    content.push(WireContent::ToolUse { id: call.id, name: names::to_wire(&call.name), input });
+            Turn::Assistant(mut parts) => {
+                // What was signed goes back as it came. What other providers said may stand in any order; here
+                // text comes before calls.
+                if !parts.iter().any(|part| matches!(part, Part::Thought(_))) {
+                    parts.sort_by_key(|part| matches!(part, Part::Call(_)));
                 }
-                push("assistant", content);
+                push("assistant", parts.into_iter().map(said).collect::<Result<_, _>>()?);
             }
             Turn::Results(results) => {
                 let content = results.into_iter().map(|result| WireContent::ToolResult {
@@ -176,6 +206,24 @@ fn render(request: &ModelRequest) -> Result<WireRequest<'_>, ModelError> {
         system: system(&request.system),
         tools: tools(request)?,
         messages,
+    })
+}
+
+/// A part of an answer of the past.
+fn said(part: Part) -> Result<WireContent, ModelError> {
+    let raw = |json: String, what: &dyn std::fmt::Display| {
+        RawValue::from_string(json)
+            .map_err(|error| http::bad_request(format!("a recorded {what} is not JSON: {error}")))
+    };
+    Ok(match part {
+        // The API refuses an assistant text that ends in white space where it is last.
+        Part::Text(text) => WireContent::Text { text: text.trim_end().to_owned(), cache_control: None },
+        Part::Call(call) => WireContent::ToolUse {
+            input: raw(call.arguments, &format!("call of {}", call.name))?,
+            id: call.id,
+            name: names::to_wire(&call.name),
+        },
+        Part::Thought(json) => WireContent::Thought(raw(json, &"thought")?),
     })
 }
 
@@ -244,6 +292,9 @@ enum WireContent {
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
+    /// A signed block, exactly as it came.
+    #[serde(untagged)]
+    Thought(Box<RawValue>),
 }
 
 impl WireContent {
@@ -252,7 +303,7 @@ impl WireContent {
             Self::Text { cache_control, .. } | Self::ToolResult { cache_control, .. } => {
                 *cache_control = Some(EPHEMERAL)
             }
-            Self::ToolUse { .. } => {}
+            Self::ToolUse { .. } | Self::Thought(_) => {}
         }
     }
 }
@@ -320,6 +371,15 @@ enum WireBlock {
         /// Not raw text: that cannot be read inside a tagged value.
         input: Option<Value>,
     },
+    Thinking {
+        #[serde(default)]
+        thinking: String,
+        #[serde(default)]
+        signature: String,
+    },
+    RedactedThinking {
+        data: String,
+    },
     #[serde(other)]
     Other,
 }
@@ -332,6 +392,12 @@ enum WireDelta {
     },
     InputJsonDelta {
         partial_json: String,
+    },
+    ThinkingDelta {
+        thinking: String,
+    },
+    SignatureDelta {
+        signature: String,
     },
     #[serde(other)]
     Other,

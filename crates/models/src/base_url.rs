@@ -9,16 +9,31 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderKind {
     Anthropic,
+    /// Chat Completions, which most compatible servers speak.
     OpenAi,
+    OpenAiResponses,
+    Gemini,
     Ollama,
 }
 
 impl ProviderKind {
+    pub const ALL: [Self; 5] = [Self::Anthropic, Self::OpenAi, Self::OpenAiResponses, Self::Gemini, Self::Ollama];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
             Self::OpenAi => "openai",
+            Self::OpenAiResponses => "openai-responses",
+            Self::Gemini => "gemini",
             Self::Ollama => "ollama",
+        }
+    }
+
+    /// The name under which the maker's prices are known.
+    pub fn maker(self) -> &'static str {
+        match self {
+            Self::OpenAiResponses => Self::OpenAi.as_str(),
+            other => other.as_str(),
         }
     }
 
@@ -26,7 +41,8 @@ impl ProviderKind {
     pub fn default_base_url(self) -> &'static str {
         match self {
             Self::Anthropic => "https://api.anthropic.com",
-            Self::OpenAi => "https://api.openai.com",
+            Self::OpenAi | Self::OpenAiResponses => "https://api.openai.com",
+            Self::Gemini => "https://generativelanguage.googleapis.com",
             Self::Ollama => "http://127.0.0.1:11434",
         }
     }
@@ -41,8 +57,9 @@ impl fmt::Display for ProviderKind {
 impl FromStr for ProviderKind {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        [Self::Anthropic, Self::OpenAi, Self::Ollama].into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
-            InvalidId { what: "provider kind (anthropic, openai, ollama)", text: text.chars().take(80).collect() }
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| InvalidId {
+            what: "provider kind (anthropic, openai, openai-responses, gemini, ollama)",
+            text: text.chars().take(80).collect(),
         })
     }
 }
@@ -54,8 +71,8 @@ pub struct BadBaseUrl {
     pub reason: &'static str,
 }
 
-/// Makes one address of what people write in `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL` and
-/// `OLLAMA_HOST`: with or without scheme, trailing slash, `/v1`, or (Ollama) port.
+/// Makes one address of what people write in `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL`,
+/// `GOOGLE_GEMINI_BASE_URL` and `OLLAMA_HOST`: with or without scheme, trailing slash, `/v1`, or (Ollama) port.
 ///
 /// The result is `scheme://host[:port][/path]` without the version part, which requests add.
 pub fn base_url_from_env_value(kind: ProviderKind, text: &str) -> Result<String, BadBaseUrl> {
@@ -83,7 +100,7 @@ pub fn base_url_from_env_value(kind: ProviderKind, text: &str) -> Result<String,
     let authority = authority_with_port(kind, &scheme, authority, trimmed.contains("://"))
         .ok_or_else(|| bad("the host or port is wrong"))?;
     let path = path.trim_end_matches('/');
-    let path = match path.strip_suffix("v1") {
+    let path = match path.strip_suffix("v1").or_else(|| path.strip_suffix("v1beta")) {
         Some(before) if before.is_empty() || before.ends_with('/') => before.trim_end_matches('/'),
         _ => path,
     };
@@ -148,6 +165,10 @@ mod tests {
             (OpenAi, "HTTPS://host/", "https://host"),
             (OpenAi, "http://[::1]:8000/v1", "http://[::1]:8000"),
             (Anthropic, "https://proxy.example/anthropic/", "https://proxy.example/anthropic"),
+            (OpenAiResponses, "https://api.openai.com/v1", "https://api.openai.com"),
+            (Gemini, "https://generativelanguage.googleapis.com/v1beta/", "https://generativelanguage.googleapis.com"),
+            (Gemini, "https://generativelanguage.googleapis.com/v1", "https://generativelanguage.googleapis.com"),
+            (Gemini, "https://gateway.example/google", "https://gateway.example/google"),
             (Ollama, "127.0.0.1:9999", "http://127.0.0.1:9999"),
             (Ollama, "gpu-box", "http://gpu-box:11434"),
             (Ollama, "0.0.0.0", "http://127.0.0.1:11434"),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use homarus_contract::{
     model::{ModelError, ModelErrorClass},
-    outbound::{Outbound, OutboundError, OutboundRequest, OutboundResponse},
+    outbound::{Outbound, OutboundError, OutboundRequest, OutboundResponse, SecretUse},
 };
 use serde::Deserialize;
 
@@ -43,6 +43,10 @@ pub(crate) async fn send(
     model: &str,
     request: OutboundRequest,
 ) -> Result<OutboundResponse, ModelError> {
+    let key = match &request.secret {
+        Some(SecretUse::Bearer(name) | SecretUse::Header { secret: name, .. }) => Some(name.0.clone()),
+        None => None,
+    };
     let response = outbound.send(request).await.map_err(|error| match (&error, kind) {
         (OutboundError::Connect { .. }, ProviderKind::Ollama) => {
             with_advice(from_outbound(error), "start it with `ollama serve`, or set OLLAMA_HOST")
@@ -54,7 +58,7 @@ pub(crate) async fn send(
     }
     let OutboundResponse { status, headers, body } = response;
     let body = read_bounded(body).await;
-    Err(from_status(kind, model, status, &headers, &body))
+    Err(from_status(&Asked { kind, model, key: key.as_deref() }, status, &headers, &body))
 }
 
 /// Reads a whole body of at most `bytes_max`.
@@ -70,16 +74,21 @@ pub(crate) async fn read_body(response: OutboundResponse, bytes_max: usize) -> R
     Ok(bytes)
 }
 
+/// Whom a request went to, for advice.
+pub(crate) struct Asked<'a> {
+    pub(crate) kind: ProviderKind,
+    pub(crate) model: &'a str,
+    /// The name of the key it was sent with.
+    pub(crate) key: Option<&'a str>,
+}
+
 /// The error a status and body stand for.
-pub(crate) fn from_status(
-    kind: ProviderKind,
-    model: &str,
-    status: u16,
-    headers: &[(String, String)],
-    body: &str,
-) -> ModelError {
+pub(crate) fn from_status(asked: &Asked<'_>, status: u16, headers: &[(String, String)], body: &str) -> ModelError {
+    let kind = asked.kind;
     let words = words(body);
     let class = match status {
+        // Gemini calls a wrong key an invalid argument.
+        400 if body.contains("API_KEY_INVALID") => ModelErrorClass::Auth,
         400 | 413 | 422 if says(body, &OVERFLOW_WORDS) => ModelErrorClass::ContextOverflow,
         400 | 402 | 403 | 429 if says(body, &QUOTA_WORDS) => ModelErrorClass::Auth,
         401..=403 => ModelErrorClass::Auth,
@@ -89,11 +98,11 @@ pub(crate) fn from_status(
         // Nothing else is an answer to a model call; 3xx comes of a wrong base URL.
         _ => ModelErrorClass::BadRequest,
     };
-    let retry_after_ms = retry_after_ms(headers, SystemTime::now());
+    let retry_after_ms = retry_after_ms(headers, SystemTime::now()).or_else(|| retry_delay_ms(body));
     let said = if words.is_empty() { String::new() } else { format!(": {words}") };
     let error =
         ModelError { class, message: format!("{kind} answered {status}{said}"), raw: raw(body), retry_after_ms };
-    match advice(kind, model, class, status) {
+    match advice(asked, class, status) {
         Some(advice) => with_advice(error, &advice),
         None => error,
     }
@@ -116,9 +125,11 @@ pub(crate) fn from_stream_error(kind: ProviderKind, error_type: &str, message: &
         | "context_length_exceeded"
         | "request_too_large"
         | "400" => 400,
-        _ => 500,
+        "invalid_prompt" | "content_policy_violation" => 400,
+        // Gemini's are numbers; one that is no failure's cannot be meant.
+        other => other.parse().ok().filter(|code| (400..600).contains(code)).unwrap_or(500),
     };
-    let mut error = from_status(kind, "", status, &[], raw_text);
+    let mut error = from_status(&Asked { kind, model: "", key: None }, status, &[], raw_text);
     error.message = format!("{kind} broke off its answer: {}", short(message));
     error
 }
@@ -132,6 +143,9 @@ pub(crate) fn from_outbound(error: OutboundError) -> ModelError {
     };
     let advice = match &error {
         OutboundError::SecretMissing(secret) => Some(format!("set {secret} in the environment")),
+        OutboundError::Connect { cause, .. } if cause.to_lowercase().contains("certificate") => {
+            Some("if you trust that server, name its certificate (PEM) in SSL_CERT_FILE".to_owned())
+        }
         OutboundError::Connect { .. } => Some("check the address and the network".to_owned()),
         _ => None,
     };
@@ -156,12 +170,14 @@ fn with_advice(mut error: ModelError, advice: &str) -> ModelError {
     error
 }
 
-fn advice(kind: ProviderKind, model: &str, class: ModelErrorClass, status: u16) -> Option<String> {
-    let key = match kind {
+fn advice(asked: &Asked<'_>, class: ModelErrorClass, status: u16) -> Option<String> {
+    let (kind, model) = (asked.kind, asked.model);
+    let key = asked.key.unwrap_or(match kind {
         ProviderKind::Anthropic => "ANTHROPIC_API_KEY",
-        ProviderKind::OpenAi => "OPENAI_API_KEY",
+        ProviderKind::OpenAi | ProviderKind::OpenAiResponses => "OPENAI_API_KEY",
+        ProviderKind::Gemini => "GEMINI_API_KEY",
         ProviderKind::Ollama => "the server's access rules",
-    };
+    });
     match (class, kind) {
         (ModelErrorClass::Auth, _) => Some(format!("check {key}, and that the account has credit")),
         (ModelErrorClass::NotFound, ProviderKind::Ollama) => Some(format!("get it with `ollama pull {model}`")),
@@ -246,12 +262,50 @@ fn retry_after_ms(headers: &[(String, String)], now: SystemTime) -> Option<u64> 
     Some(asked.min(RETRY_AFTER_MS_MAX))
 }
 
+/// Gemini asks for a pause in the body: `"retryDelay": "34.5s"`.
+fn retry_delay_ms(body: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        error: Details,
+    }
+    #[derive(Deserialize)]
+    struct Details {
+        details: Vec<Detail>,
+    }
+    #[derive(Deserialize)]
+    struct Detail {
+        #[serde(rename = "retryDelay")]
+        delay: Option<String>,
+    }
+    let envelope: Envelope = serde_json::from_str(body).ok()?;
+    let delay = envelope.error.details.into_iter().find_map(|detail| detail.delay)?;
+    let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
+    (seconds.is_finite() && seconds >= 0.0).then_some(((seconds * 1000.0).ceil() as u64).min(RETRY_AFTER_MS_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_pause_asked_for_in_the_body() {
+        let body =
+            |delay: &str| format!(r#"{{"error":{{"code":429,"details":[{{"x":1}},{{"retryDelay":"{delay}"}}]}}}}"#);
+        for (body, expected) in [
+            (body("34.5s"), Some(34_500)),
+            (body("0s"), Some(0)),
+            (body("-1s"), None),
+            (body("soon"), None),
+            (body("1e300s"), Some(RETRY_AFTER_MS_MAX)),
+            ("{}".to_owned(), None),
+        ] {
+            assert_eq!(retry_delay_ms(&body), expected, "{body}");
+        }
+    }
+
     fn check(status: u16, body: &str, class: ModelErrorClass) -> ModelError {
-        let error = from_status(ProviderKind::OpenAi, "gpt-x", status, &[], body);
+        let asked = Asked { kind: ProviderKind::OpenAi, model: "gpt-x", key: None };
+        let error = from_status(&asked, status, &[], body);
         assert_eq!(error.class, class, "{status} {body}");
         error
     }
@@ -278,6 +332,7 @@ mod tests {
             (400, r#"{"error":{"code":"context_length_exceeded"}}"#, ContextOverflow),
             (400, r#"{"error":{"message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#, ContextOverflow),
             (400, r#"{"error":{"message":"Your credit balance is too low"}}"#, Auth),
+            (400, r#"{"error":{"status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#, Auth),
         ] {
             check(status, body, class);
         }
@@ -290,7 +345,8 @@ mod tests {
             error.message,
             "openai answered 404: no such model␛[2J; check the model's name (gpt-x) and the base URL"
         );
-        let error = from_status(ProviderKind::Ollama, "qwen3", 404, &[], r#"{"error":"model 'qwen3' not found"}"#);
+        let asked = Asked { kind: ProviderKind::Ollama, model: "qwen3", key: None };
+        let error = from_status(&asked, 404, &[], r#"{"error":"model 'qwen3' not found"}"#);
         assert!(error.message.ends_with("get it with `ollama pull qwen3`"), "{}", error.message);
         let error = check(500, &"é".repeat(5000), ModelErrorClass::Unavailable);
         assert_eq!(error.raw.len(), RAW_BYTES_MAX);

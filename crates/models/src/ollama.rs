@@ -78,10 +78,11 @@ fn render(request: &ModelRequest, context_tokens: u32) -> Result<WireRequest<'_>
     if !request.system.trim().is_empty() {
         messages.push(WireMessage::System { content: request.system.to_string() });
     }
-    for turn in turns::turns(&request.messages) {
+    for turn in turns::turns(&request.messages, &request.model) {
         match turn {
             Turn::User { text } => messages.push(WireMessage::User { content: text }),
-            Turn::Assistant { text, calls } => {
+            Turn::Assistant(parts) => {
+                let (text, calls) = turns::texts_and_calls(parts);
                 let mut tool_calls = Vec::new();
                 for call in calls {
                     let arguments = RawValue::from_string(call.arguments).map_err(|error| {

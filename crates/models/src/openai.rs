@@ -134,10 +134,11 @@ fn render<'a>(request: &'a ModelRequest, base_url: &str) -> Result<WireRequest<'
     if !request.system.trim().is_empty() {
         messages.push(WireMessage::System { content: request.system.to_string() });
     }
-    for turn in turns::turns(&request.messages) {
+    for turn in turns::turns(&request.messages, &request.model) {
         match turn {
             Turn::User { text } => messages.push(WireMessage::User { content: text }),
-            Turn::Assistant { text, calls } => {
+            Turn::Assistant(parts) => {
+                let (text, calls) = turns::texts_and_calls(parts);
                 let tool_calls = calls.into_iter().map(|call| WireCall {
                     id: call.id,
                     kind: "function",

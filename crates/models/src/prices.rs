@@ -115,7 +115,7 @@ fn nano_per_token(usd: f64) -> Option<u64> {
 }
 
 /// Whether a text is what a pattern with `*` says.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };
     let mut pieces: Vec<&str> = rest.split('*').collect();

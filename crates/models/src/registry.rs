@@ -5,13 +5,22 @@ use std::{path::PathBuf, sync::Arc};
 use homarus_contract::{
     BoxStream,
     gate::{Granted, Permit},
-    model::{ModelError, ModelErrorClass, ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price},
+    model::{Admission, ModelError, ModelErrorClass, ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price},
     outbound::{Outbound, OutboundRequest, Reach, SecretRef, SecretUse},
     sandbox::WorkerLauncher,
 };
 use serde::Deserialize;
 
-use crate::{anthropic, attempt, base_url::ProviderKind, http, local::Local, ollama, openai, prices::Prices};
+use crate::{
+    anthropic, attempt,
+    base_url::ProviderKind,
+    breaker::{BreakerOptions, Breakers},
+    gemini, http,
+    local::Local,
+    ollama, openai,
+    prices::Prices,
+    responses,
+};
 
 /// Window assumed of a model nobody described.
 const CONTEXT_TOKENS_DEFAULT: u32 = 128_000;
@@ -34,6 +43,9 @@ pub struct ProviderOptions {
     pub connect_ms: u64,
     /// Longest silence before the first byte and between two pieces of an answer.
     pub idle_ms: u64,
+    /// Bounds of this provider's models, where they are tighter than what is known of them.
+    pub context_tokens: Option<u32>,
+    pub output_tokens_max: Option<u32>,
 }
 
 impl ProviderOptions {
@@ -47,6 +59,8 @@ impl ProviderOptions {
             connect_ms: 10_000,
             // A reasoning model, or a prompt read on a slow machine, may be silent for minutes.
             idle_ms: 300_000,
+            context_tokens: None,
+            output_tokens_max: None,
         }
     }
 }
@@ -71,6 +85,7 @@ pub struct Options {
     pub providers: Vec<ProviderOptions>,
     /// Those whose weights are here, by name; each has a worker of its own.
     pub locals: Vec<LocalOptions>,
+    pub breaker: BreakerOptions,
 }
 
 /// All models this process can ask. Making one connects to nothing and starts nothing.
@@ -78,6 +93,7 @@ pub struct Registry {
     providers: Vec<Provider>,
     locals: Vec<Arc<Local>>,
     prices: Prices,
+    breakers: Breakers,
 }
 
 /// A provider and the way out to it.
@@ -94,12 +110,13 @@ impl Registry {
         launcher: Arc<dyn WorkerLauncher>,
         prices: Prices,
     ) -> Self {
+        let breakers = Breakers::new(options.breaker);
         let providers = options
             .providers
             .into_iter()
             .map(|options| Provider { options: Arc::new(options), outbound: outbound.clone() });
         let locals = options.locals.into_iter().map(|options| Arc::new(Local::new(options, launcher.clone())));
-        Self { providers: providers.collect(), locals: locals.collect(), prices }
+        Self { providers: providers.collect(), locals: locals.collect(), prices, breakers }
     }
 
     /// The ids of the providers, in the order they were given; `local` last.
@@ -122,7 +139,8 @@ impl Registry {
         let kind = provider.options.kind;
         let path = match kind {
             ProviderKind::Anthropic => "/v1/models?limit=1000",
-            ProviderKind::OpenAi => "/v1/models",
+            ProviderKind::OpenAi | ProviderKind::OpenAiResponses => "/v1/models",
+            ProviderKind::Gemini => "/v1beta/models?pageSize=1000",
             ProviderKind::Ollama => "/api/tags",
         };
         let response = http::send(&*provider.outbound, kind, "", provider.get(path)).await?;
@@ -134,7 +152,7 @@ impl Registry {
             )
         })?;
         let entries = listing.data.or(listing.models).unwrap_or_default();
-        Ok(entries.into_iter().filter_map(|entry| entry.id.or(entry.name)).take(LISTED_MAX).collect())
+        Ok(entries.into_iter().filter(ListedModel::answers).filter_map(ListedModel::name).take(LISTED_MAX).collect())
     }
 
     /// Whether a server answers at the provider's address right now; waits at most 300 ms for each
@@ -146,7 +164,8 @@ impl Registry {
         let Some(provider) = self.provider(provider) else { return false };
         let path = match provider.options.kind {
             ProviderKind::Ollama => "/api/version",
-            ProviderKind::Anthropic | ProviderKind::OpenAi => "/v1/models",
+            ProviderKind::Gemini => "/v1beta/models",
+            ProviderKind::Anthropic | ProviderKind::OpenAi | ProviderKind::OpenAiResponses => "/v1/models",
         };
         let mut request = provider.get(path);
         request.secret = None;
@@ -154,6 +173,29 @@ impl Registry {
         request.idle_ms = PROBE_MS;
         // Any answer will do: without a key it may well be 401.
         provider.outbound.send(request).await.is_ok_and(|response| response.status < 500)
+    }
+
+    /// One attempt, whoever asks.
+    fn attempt(&self, request: ModelRequest) -> BoxStream<ModelEvent> {
+        if request.model.provider == Local::PROVIDER && !self.locals.is_empty() {
+            return match self.local(&request.model).cloned() {
+                Some(local) => attempt::stream(move |sink| local.attempt(request, sink)),
+                None => attempt::failed(no_such_local(&request.model.model)),
+            };
+        }
+        let Some(provider) = self.provider(&request.model.provider).cloned() else {
+            return attempt::failed(unknown_provider(&request.model.provider));
+        };
+        match provider.options.kind {
+            ProviderKind::Anthropic => attempt::stream(move |sink| anthropic::attempt(provider, request, sink)),
+            ProviderKind::OpenAi => attempt::stream(move |sink| openai::attempt(provider, request, sink)),
+            ProviderKind::OpenAiResponses => attempt::stream(move |sink| responses::attempt(provider, request, sink)),
+            ProviderKind::Gemini => attempt::stream(move |sink| gemini::attempt(provider, request, sink)),
+            ProviderKind::Ollama => {
+                let context_tokens = self.info(&request.model).context_tokens;
+                attempt::stream(move |sink| ollama::attempt(provider, request, context_tokens, sink))
+            }
+        }
     }
 
     fn local(&self, model: &ModelRef) -> Option<&Arc<Local>> {
@@ -170,38 +212,33 @@ impl Models for Registry {
         if !matches!(permit.granted(), Granted::Model(model) if *model == request.model) {
             return attempt::failed(http::bad_request(format!("the permit is not for {}", request.model)));
         }
-        if request.model.provider == Local::PROVIDER && !self.locals.is_empty() {
-            return match self.local(&request.model).cloned() {
-                Some(local) => attempt::stream(move |sink| local.attempt(request, sink)),
-                None => attempt::failed(no_such_local(&request.model.model)),
-            };
-        }
-        let Some(provider) = self.provider(&request.model.provider).cloned() else {
-            return attempt::failed(unknown_provider(&request.model.provider));
-        };
-        match provider.options.kind {
-            ProviderKind::Anthropic => attempt::stream(move |sink| anthropic::attempt(provider, request, sink)),
-            ProviderKind::OpenAi => attempt::stream(move |sink| openai::attempt(provider, request, sink)),
-            ProviderKind::Ollama => {
-                let context_tokens = self.info(&request.model).context_tokens;
-                attempt::stream(move |sink| ollama::attempt(provider, request, context_tokens, sink))
-            }
-        }
+        let model = request.model.clone();
+        self.breakers.watch(&model, self.attempt(request))
     }
 
+    fn admission(&self, model: &ModelRef) -> Admission {
+        self.breakers.admission(model)
+    }
     fn info(&self, model: &ModelRef) -> ModelInfo {
         if let Some(local) = self.local(model) {
             return local.info();
         }
-        let known = self.prices.find(model);
+        let provider = self.provider(&model.provider).map(|provider| provider.options.as_ref());
+        // A provider under a name of one's own that is where its maker serves it costs what the maker asks.
+        let known = self.prices.find(model).or_else(|| {
+            let maker = provider.filter(|options| options.base_url == options.kind.default_base_url())?.kind.maker();
+            self.prices.find(&ModelRef { provider: maker.to_owned(), model: model.model.clone() })
+        });
         // Ollama also passes on to models that run, and cost, elsewhere.
-        let is_ollama =
-            self.provider(&model.provider).is_some_and(|provider| provider.options.kind == ProviderKind::Ollama);
+        let is_ollama = provider.is_some_and(|options| options.kind == ProviderKind::Ollama);
         let is_local = is_ollama && !model.model.ends_with("cloud");
         let free = is_local.then_some(Price { input: 0, output: 0, cache_read: 0, cache_write: 0 });
+        let context_tokens = known.and_then(|known| known.context_tokens).unwrap_or(CONTEXT_TOKENS_DEFAULT);
+        let output_max = known.and_then(|known| known.output_tokens_max).unwrap_or(OUTPUT_TOKENS_MAX_DEFAULT);
+        let own = |bound: fn(&ProviderOptions) -> Option<u32>| provider.and_then(bound).unwrap_or(u32::MAX);
         ModelInfo {
-            context_tokens: known.and_then(|known| known.context_tokens).unwrap_or(CONTEXT_TOKENS_DEFAULT),
-            output_tokens_max: known.and_then(|known| known.output_tokens_max).unwrap_or(OUTPUT_TOKENS_MAX_DEFAULT),
+            context_tokens: context_tokens.min(own(|options| options.context_tokens)),
+            output_tokens_max: output_max.min(own(|options| options.output_tokens_max)),
             price: known.and_then(|known| known.price).or(free),
             is_local,
         }
@@ -222,7 +259,8 @@ impl Provider {
         let options = &self.options;
         let secret = options.secret.clone().map(|secret| match options.kind {
             ProviderKind::Anthropic => SecretUse::Header { name: "x-api-key".to_owned(), secret },
-            ProviderKind::OpenAi | ProviderKind::Ollama => SecretUse::Bearer(secret),
+            ProviderKind::Gemini => SecretUse::Header { name: "x-goog-api-key".to_owned(), secret },
+            ProviderKind::OpenAi | ProviderKind::OpenAiResponses | ProviderKind::Ollama => SecretUse::Bearer(secret),
         });
         let (name, value) = anthropic::VERSION_HEADER;
         let is_anthropic = options.kind == ProviderKind::Anthropic;
@@ -257,7 +295,7 @@ fn unknown_provider(id: &str) -> ModelError {
     }
 }
 
-/// OpenAI and Anthropic list under `data` by `id`, Ollama under `models` by `name`.
+/// OpenAI and Anthropic list under `data` by `id`, Ollama and Gemini under `models` by `name`.
 #[derive(Deserialize)]
 struct Listing {
     data: Option<Vec<ListedModel>>,
@@ -268,4 +306,17 @@ struct Listing {
 struct ListedModel {
     id: Option<String>,
     name: Option<String>,
+    /// Gemini lists models of embeddings and pictures too.
+    #[serde(rename = "supportedGenerationMethods")]
+    methods: Option<Vec<String>>,
+}
+
+impl ListedModel {
+    fn answers(&self) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.iter().any(|method| method == "generateContent"))
+    }
+
+    fn name(self) -> Option<String> {
+        self.id.or(self.name).map(|name| name.strip_prefix("models/").map_or(name.clone(), str::to_owned))
+    }
 }

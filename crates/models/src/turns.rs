@@ -6,7 +6,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use homarus_contract::message::{Block, Message};
+use homarus_contract::{
+    message::{Block, Message},
+    model::ModelRef,
+};
 
 /// What stands for the result of a call that has none.
 const NO_RESULT: &str = "This call was not run: the answer was interrupted before it could be.";
@@ -20,12 +23,31 @@ pub(crate) enum Turn {
     User {
         text: String,
     },
-    Assistant {
-        text: Vec<String>,
-        calls: Vec<Call>,
-    },
+    /// In the order it was said. At least one part is no thought, and the last one is none.
+    Assistant(Vec<Part>),
     /// Results of the calls of the turn before, in the order of those calls.
     Results(Vec<CallResult>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part {
+    Text(String),
+    Call(Call),
+    /// Reasoning of the very model that is asked now.
+    Thought(String),
+}
+
+/// The texts of an answer, then its calls, for formats that keep no order between them.
+pub(crate) fn texts_and_calls(parts: Vec<Part>) -> (Vec<String>, Vec<Call>) {
+    let (mut texts, mut calls) = (Vec::new(), Vec::new());
+    for part in parts {
+        match part {
+            Part::Text(text) => texts.push(text),
+            Part::Call(call) => calls.push(call),
+            Part::Thought(_) => {}
+        }
+    }
+    (texts, calls)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +66,8 @@ pub(crate) struct CallResult {
     pub(crate) is_error: bool,
 }
 
-pub(crate) fn turns(messages: &[Arc<Message>]) -> Vec<Turn> {
+/// `model` is the one that is asked: what others thought is left out, since it could not read it.
+pub(crate) fn turns(messages: &[Arc<Message>], model: &ModelRef) -> Vec<Turn> {
     let mut turns = Vec::new();
     let mut used_ids = HashSet::new();
     let mut at = 0;
@@ -65,30 +88,37 @@ pub(crate) fn turns(messages: &[Arc<Message>]) -> Vec<Turn> {
                     .iter()
                     .position(|message| matches!(message.as_ref(), Message::Assistant { .. }))
                     .map_or(messages.len(), |offset| at + offset);
-                assistant(blocks, &messages[at..end], &mut used_ids, &mut turns);
+                assistant(blocks, &messages[at..end], model, &mut used_ids, &mut turns);
                 at = end;
             }
         }
     }
-    if matches!(turns.first(), Some(Turn::Assistant { .. })) {
+    if matches!(turns.first(), Some(Turn::Assistant(_))) {
         turns.insert(0, Turn::User { text: BEGINNING_LOST.to_owned() });
     }
-    if matches!(turns.last(), None | Some(Turn::Assistant { .. })) {
+    if matches!(turns.last(), None | Some(Turn::Assistant(_))) {
         turns.push(Turn::User { text: GO_ON.to_owned() });
     }
     turns
 }
 
 /// One answer and what follows it up to the next: its results first, in order, then the rest.
-fn assistant(blocks: &[Block], following: &[Arc<Message>], used_ids: &mut HashSet<String>, turns: &mut Vec<Turn>) {
-    let mut text = Vec::new();
-    let mut calls = Vec::new();
+fn assistant(
+    blocks: &[Block],
+    following: &[Arc<Message>],
+    model: &ModelRef,
+    used_ids: &mut HashSet<String>,
+    turns: &mut Vec<Turn>,
+) {
+    let mut parts = Vec::new();
     let mut results = Vec::new();
     let mut taken = HashSet::new();
     for block in blocks {
         match block {
             Block::Text { text: piece } if piece.trim().is_empty() => {}
-            Block::Text { text: piece } => text.push(piece.clone()),
+            Block::Text { text } => parts.push(Part::Text(text.clone())),
+            Block::Thought(thought) if thought.model == *model => parts.push(Part::Thought(thought.json.clone())),
+            Block::Thought(_) => {}
             Block::ToolCall(call) => {
                 let id = usable_id(&call.provider_id, call.call.as_str(), used_ids);
                 let found = following.iter().enumerate().find_map(|(index, message)| match message.as_ref() {
@@ -105,12 +135,15 @@ fn assistant(blocks: &[Block], following: &[Arc<Message>], used_ids: &mut HashSe
                     None => (NO_RESULT.to_owned(), true),
                 };
                 results.push(CallResult { id: id.clone(), name: call.name.clone(), text, is_error });
-                calls.push(Call { id, name: call.name.clone(), arguments: call.arguments.clone() });
+                parts.push(Part::Call(Call { id, name: call.name.clone(), arguments: call.arguments.clone() }));
             }
         }
     }
-    if !text.is_empty() || !calls.is_empty() {
-        turns.push(Turn::Assistant { text, calls });
+    while matches!(parts.last(), Some(Part::Thought(_))) {
+        parts.pop();
+    }
+    if !parts.is_empty() {
+        turns.push(Turn::Assistant(parts));
     }
     if !results.is_empty() {
         turns.push(Turn::Results(results));
@@ -146,7 +179,10 @@ fn usable_id(provider_id: &str, call: &str, used: &mut HashSet<String>) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use homarus_contract::{ids::CallId, message::ToolCall};
+    use homarus_contract::{
+        ids::CallId,
+        message::{Thought, ToolCall},
+    };
 
     use super::*;
 
@@ -171,6 +207,14 @@ mod tests {
         Arc::new(Message::Assistant { blocks })
     }
 
+    fn turns_of(messages: &[Arc<Message>]) -> Vec<Turn> {
+        turns(messages, &"p/own".parse().unwrap())
+    }
+
+    fn thought(model: &str) -> Block {
+        Block::Thought(Thought { model: model.parse().unwrap(), json: format!("{{\"of\":\"{model}\"}}") })
+    }
+
     fn results_of(turn: &Turn) -> Vec<(&str, &str, bool)> {
         match turn {
             Turn::Results(results) => results.iter().map(|r| (r.id.as_str(), r.text.as_str(), r.is_error)).collect(),
@@ -180,7 +224,7 @@ mod tests {
 
     #[test]
     fn results_come_first_and_in_the_order_of_the_calls() {
-        let turns = turns(&[
+        let turns = turns_of(&[
             user("go"),
             assistant(vec![call(0, "a"), call(1, "b")]),
             user("hurry"),
@@ -193,20 +237,20 @@ mod tests {
 
     #[test]
     fn a_call_without_result_gets_one_that_says_so() {
-        let turns = turns(&[user("go"), assistant(vec![Block::Text { text: "I wi".to_owned() }, call(0, "a")])]);
+        let turns = turns_of(&[user("go"), assistant(vec![Block::Text { text: "I wi".to_owned() }, call(0, "a")])]);
         assert_eq!(results_of(&turns[2]), [("a", NO_RESULT, true)]);
         assert_eq!(turns.len(), 3);
     }
 
     #[test]
     fn the_last_word_is_not_the_models() {
-        let turns = turns(&[user("go"), assistant(vec![Block::Text { text: "I wi".to_owned() }])]);
+        let turns = turns_of(&[user("go"), assistant(vec![Block::Text { text: "I wi".to_owned() }])]);
         assert_eq!(turns.last(), Some(&Turn::User { text: GO_ON.to_owned() }));
     }
 
     #[test]
     fn ids_of_other_providers_and_repeated_ones_are_replaced() {
-        let turns = turns(&[
+        let turns = turns_of(&[
             user("go"),
             assistant(vec![call(0, "fine-1"), call(1, "fine-1"), call(2, "bad id/é"), call(3, "")]),
         ]);
@@ -216,7 +260,37 @@ mod tests {
 
     #[test]
     fn a_result_without_call_is_kept_as_text() {
-        let turns = turns(&[user("go"), result(7, "lost")]);
+        let turns = turns_of(&[user("go"), result(7, "lost")]);
         assert_eq!(turns[1], Turn::User { text: "[result of an earlier tool call]\nlost".to_owned() });
+    }
+
+    #[test]
+    fn thoughts_go_back_in_their_place_and_only_to_the_model_they_came_from() {
+        let text = || Block::Text { text: "I look.".to_owned() };
+        let turns = turns_of(&[
+            user("go"),
+            assistant(vec![
+                thought("p/own"),
+                thought("p/other"),
+                text(),
+                thought("p/own"),
+                call(0, "a"),
+                thought("p/own"),
+            ]),
+            result(0, "one"),
+            assistant(vec![thought("p/own")]),
+        ]);
+        let Turn::Assistant(parts) = &turns[1] else { panic!("{turns:?}") };
+        let kinds: Vec<&str> = parts
+            .iter()
+            .map(|part| match part {
+                Part::Thought(json) if json.contains("p/own") => "own",
+                Part::Thought(_) => "other",
+                Part::Text(_) => "text",
+                Part::Call(_) => "call",
+            })
+            .collect();
+        assert_eq!(kinds, ["own", "text", "own", "call"], "and nothing but thoughts is no answer");
+        assert_eq!(turns.len(), 3);
     }
 }

@@ -130,6 +130,7 @@ fn accepted(at: u32) -> Accepted {
         agent: None,
         models: vec![ModelRef { provider: "none".into(), model: "none".into() }],
         models_why: String::new(),
+        answer_ms_max: 900_000,
         profile: Profile {
             grants: Vec::new(),
             rules: String::new(),

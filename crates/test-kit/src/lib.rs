@@ -8,8 +8,10 @@ pub mod histories;
 pub mod model_server;
 pub mod permit;
 pub mod script;
+pub mod tls;
 
 pub use disk::RecordingDisk;
 pub use model_server::{ModelServer, Recorded};
 pub use permit::{merge_permit_for, permit_for, permit_for_model};
 pub use script::{Script, Turn};
+pub use tls::TlsFront;

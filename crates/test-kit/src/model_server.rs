@@ -253,7 +253,7 @@ impl Connection {
     /// False if the connection must be closed.
     async fn answer(&mut self, shared: &Shared, request: &Recorded) -> io::Result<bool> {
         if !request.is_model_call() {
-            let body = formats::listing(&request.path, &lock(&shared.script).models);
+            let body = formats::listing(request, &lock(&shared.script).models);
             let (status, body) = body.map_or((404, "{}".to_owned()), |body| (200, body));
             return self.send_whole(status, &[], "application/json", &body).await;
         }
@@ -272,6 +272,9 @@ impl Connection {
                 Err(_) => return Ok(false),
             }
         }
+        if turn.reset {
+            return self.reset().await;
+        }
         let headers: Vec<(String, String)> = turn.headers.clone().into_iter().collect();
         if let Some(status) = turn.status {
             return self
@@ -282,6 +285,12 @@ impl Connection {
             return self.send_whole(404, &[], "application/json", "{}").await;
         };
         self.send_stream(shared, &turn, &headers, answer).await
+    }
+
+    /// Ends the connection so that the other side sees an error and no end.
+    async fn reset(&mut self) -> io::Result<bool> {
+        self.stream.set_zero_linger()?;
+        Ok(false)
     }
 
     async fn send_whole(
@@ -307,9 +316,8 @@ impl Connection {
     ) -> io::Result<bool> {
         let head = head(200, headers, answer.content_type, "transfer-encoding: chunked\r\n");
         self.stream.write_all(head.as_bytes()).await?;
-        let mut left = turn.cut_after.or(turn.stall_after).unwrap_or(usize::MAX);
+        let mut left = turn.cut_after.or(turn.stall_after).or(turn.reset_after).unwrap_or(usize::MAX);
         for piece in &answer.pieces {
-            let piece = piece.as_bytes();
             let piece = &piece[..piece.len().min(left)];
             if !piece.is_empty() {
                 if turn.piece_delay_ms > 0 {
@@ -327,6 +335,9 @@ impl Connection {
         }
         if turn.cut_after.is_some() {
             return Ok(false);
+        }
+        if turn.reset_after.is_some() {
+            return self.reset().await;
         }
         if turn.stall_after.is_some() {
             // Until the client gives up.

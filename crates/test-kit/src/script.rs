@@ -62,6 +62,15 @@ pub struct Turn {
     pub body: Option<String>,
     /// A whole body, as it is, instead of an answer, with status 200 and the usual content type.
     pub raw: Option<String>,
+    /// The same, where it is no text.
+    pub raw_bytes: Option<Vec<u8>>,
+    /// Sealed reasoning (a signature, encrypted content), said first where the format has a place for it.
+    pub thought: Option<String>,
+    /// Reset the connection instead of answering.
+    #[serde(default)]
+    pub reset: bool,
+    /// Reset it after so many bytes of the body.
+    pub reset_after: Option<usize>,
     /// Close the connection after so many bytes of the body.
     pub cut_after: Option<usize>,
     /// Say nothing more after so many bytes of the body, but keep the connection open.
@@ -152,6 +161,16 @@ impl Turn {
         Self { raw: Some(body.to_owned()), ..Self::default() }
     }
 
+    /// The same with bytes that may be no text.
+    pub fn raw_bytes(body: &[u8]) -> Self {
+        Self { raw_bytes: Some(body.to_vec()), ..Self::default() }
+    }
+
+    /// Resets the connection instead of answering.
+    pub fn reset() -> Self {
+        Self { reset: true, ..Self::default() }
+    }
+
     /// Server-sent events, one `data:` each.
     pub fn raw_sse(data: &[&str]) -> Self {
         Self::raw(&data.iter().map(|data| format!("data: {data}\n\n")).collect::<String>())
@@ -189,6 +208,17 @@ impl Turn {
 
     pub fn no_usage(mut self) -> Self {
         self.no_usage = true;
+        self
+    }
+
+    /// Reasons first; what it thought is sealed as this text.
+    pub fn thinking(mut self, sealed: &str) -> Self {
+        self.thought = Some(sealed.to_owned());
+        self
+    }
+
+    pub fn reset_after(mut self, bytes: usize) -> Self {
+        self.reset_after = Some(bytes);
         self
     }
 

@@ -106,7 +106,9 @@ fn step_of(event: &Event) -> Option<u32> {
         Event::ModelIntent { step, .. }
         | Event::BlockDone { step, .. }
         | Event::ModelResult { step, .. }
-        | Event::ModelFailed { step, .. } => Some(*step),
+        | Event::ModelFailed { step, .. }
+        | Event::ModelBroke { step, .. }
+        | Event::ModelSkipped { step, .. } => Some(*step),
         Event::Judged { action, .. } => of(&action.call),
         Event::Denied { call, .. }
         | Event::ApprovalRequested { call, .. }

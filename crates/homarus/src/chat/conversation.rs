@@ -201,6 +201,7 @@ impl Conversation {
             budget,
             models: choice.models,
             models_why: choice.why,
+            answer_ms_max: self.config.models.answer_ms_max(),
             tools,
             conversation: true,
         };

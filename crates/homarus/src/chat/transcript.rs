@@ -120,6 +120,16 @@ impl Transcript {
             Event::ModelFailed { model, message, .. } => {
                 self.note(coloured(Colour::Yellow, &format!("! {model}: {}", one_line(message, 400))));
             }
+            Event::ModelBroke { model, message, .. } => {
+                self.end_text();
+                let text = format!("! {model} broke off: {}", one_line(message, 400));
+                self.note(coloured(Colour::Yellow, &text));
+            }
+            Event::ModelSkipped { model, why, retry_in_ms, .. } => {
+                let pause = put::duration(*retry_in_ms);
+                let text = format!("! {model} is not asked: {}; again in {pause}", one_line(why, 300));
+                self.note(coloured(Colour::Yellow, &text));
+            }
             Event::ActIntent { call, .. } => {
                 if let Some(call) = self.call(call) {
                     call.started = Some(Instant::now());

@@ -80,6 +80,7 @@ async fn ask(runtime: &Runtime, config: &Config, model: ModelRef) -> Result<Ende
         budget: Budget { steps_max: 4, ..config.budget() },
         models: vec![model],
         models_why: "a test".to_owned(),
+        answer_ms_max: config.models.answer_ms_max(),
         tools: Vec::new(),
         conversation: false,
     };
@@ -139,7 +140,9 @@ impl Observer for Watch {
                 seen.usage = *usage;
                 seen.wall_ms = *wall_ms;
             }
-            Event::ModelFailed { message, .. } => seen.failure = Some(message.clone()),
+            Event::ModelFailed { message, .. } | Event::ModelBroke { message, .. } => {
+                seen.failure = Some(message.clone())
+            }
             _ => {}
         }
     }

@@ -183,6 +183,7 @@ impl Args {
                 budget,
                 models: choice.models,
                 models_why: choice.why,
+                answer_ms_max: config.models.answer_ms_max(),
                 tools,
                 conversation: self.conversation,
             };
@@ -212,6 +213,8 @@ pub struct Request<'a> {
     pub models: Vec<ModelRef>,
     /// Why these models.
     pub models_why: String,
+    /// Time all attempts at one answer may take until it begins.
+    pub answer_ms_max: u64,
     /// What it is offered.
     pub tools: Vec<ToolDefinition>,
     pub conversation: bool,
@@ -234,6 +237,7 @@ pub fn accepted(request: Request<'_>) -> Result<(Accepted, Vec<Vec<u8>>), CliErr
         agent: request.agent.map(agents::reference),
         models: request.models,
         models_why: request.models_why,
+        answer_ms_max: request.answer_ms_max,
         profile: request.profile,
         budget: request.budget,
         conversation: request.conversation,

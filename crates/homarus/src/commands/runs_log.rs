@@ -113,7 +113,15 @@ fn told(event: &Event) -> String {
             cost.map_or_else(|| "unknown".to_owned(), put::usd),
             put::duration(*wall_ms)
         ),
-        Event::ModelFailed { model, class, message, .. } => format!("{model}: {class:?}: {message}"),
+        Event::BlockDone { block: Block::Thought(thought), .. } => {
+            format!("{} sealed bytes of reasoning of {}", thought.json.len(), thought.model)
+        }
+        Event::ModelFailed { model, class, message, .. } | Event::ModelBroke { model, class, message, .. } => {
+            format!("{model}: {class:?}: {message}")
+        }
+        Event::ModelSkipped { model, why, retry_in_ms, .. } => {
+            format!("{model}: {why}; asked again in {}", put::duration(*retry_in_ms))
+        }
         Event::Judged { action, judgement, .. } => {
             format!("{} {:?} by {}", action.call, judgement.verdict, judgement.rule)
         }

@@ -82,6 +82,7 @@ impl Args {
                 budget,
                 models: Vec::new(),
                 models_why: String::new(),
+                answer_ms_max: config.models.answer_ms_max(),
                 tools: offered(&runtime.tools, agent.as_ref(), &[])?,
                 conversation: false,
             };

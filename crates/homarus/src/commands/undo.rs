@@ -221,6 +221,7 @@ pub fn accepted(
         agent: None,
         models: Vec::new(),
         models_why: String::new(),
+        answer_ms_max: 900_000,
         profile: Profile {
             grants: vec!["file:write:./**".to_owned()],
             rules: POLICY.to_owned(),

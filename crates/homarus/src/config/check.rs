@@ -79,7 +79,7 @@ impl Walk<'_> {
             match (self.keys.find(&path).cloned(), item) {
                 (Some(key), Item::Value(value)) => self.value(&key, value, at, inline),
                 // `[[models.route]]` is another way to write a list of tables.
-                (Some(key), Item::ArrayOfTables(list)) if key.kind == Kind::Routes => {
+                (Some(key), Item::ArrayOfTables(list)) if matches!(key.kind, Kind::Routes | Kind::Providers) => {
                     if let Ok(value) = Item::ArrayOfTables(list.clone()).into_value() {
                         // It has no one place that could be taken away.
                         self.value(&key, &value, at, true);

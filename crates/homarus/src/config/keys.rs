@@ -9,7 +9,7 @@ use homarus_contract::model::ModelRef;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::DEFAULT;
-use crate::{exit::CliError, nearest::nearest, route::Route};
+use crate::{exit::CliError, nearest::nearest, providers::Own, route::Route};
 
 #[derive(Debug, Clone)]
 pub struct Key {
@@ -41,6 +41,8 @@ pub enum Kind {
     Models,
     /// Rules of [`crate::route`].
     Routes,
+    /// Providers of one's own: [`crate::providers`].
+    Providers,
     /// Folders of the workspace that calls write to directly.
     CachePaths,
     /// What an agent may touch, as in `shell:run:make *`.
@@ -51,7 +53,11 @@ pub enum Kind {
 const KINDS: &[(&str, Kind)] = &[
     ("models.order", Kind::Models),
     ("models.output_tokens_max", whole(1, 1_000_000)),
+    ("models.answer_s", whole(1, DAY_S)),
     ("models.route", Kind::Routes),
+    ("models.provider", Kind::Providers),
+    ("models.failover.failures", whole(1, 100)),
+    ("models.failover.open_s", whole(1, DAY_S)),
     ("models.local.context_tokens", whole(512, 131_072)),
     ("models.local.idle_s", whole(1, DAY_S)),
     ("models.local.memory_mb", whole(64, TIB_MB)),
@@ -165,6 +171,9 @@ impl Kind {
             (Self::Routes, Value::Array(list)) => {
                 list.iter().try_for_each(|rule| check_route(rule).map_err(|message| (rule.span(), message)))
             }
+            (Self::Providers, Value::Array(list)) => {
+                list.iter().try_for_each(|one| check_provider(one).map_err(|message| (one.span(), message)))
+            }
             (_, other) => wrong(other, what_is(other)),
         }
     }
@@ -184,7 +193,7 @@ impl Kind {
         let whole = words.join(" ");
         let not = || format!("expected {self}, found `{whole}`");
         let value = match (self, words) {
-            (Self::Texts | Self::Models | Self::CachePaths | Self::Grants | Self::Routes, [one])
+            (Self::Texts | Self::Models | Self::CachePaths | Self::Grants | Self::Routes | Self::Providers, [one])
                 if one.trim_start().starts_with('[') =>
             {
                 one.parse::<Value>().map_err(|_| not())?
@@ -218,16 +227,26 @@ impl fmt::Display for Kind {
             Self::Models => write!(f, "a list of PROVIDER/MODEL texts"),
             Self::CachePaths => write!(f, "a list of folders of the workspace, such as \"target\""),
             Self::Routes => write!(f, "a list of rules such as {{ models = [\"local/NAME\"], words_max = 20 }}"),
+            Self::Providers => write!(f, "a list of providers such as {{ id = \"work\", kind = \"openai\" }}"),
             Self::Grants => write!(f, "a list of grants such as \"shell:run:make *\""),
         }
     }
 }
 
-fn check_route(rule: &Value) -> Result<(), String> {
-    let Value::InlineTable(table) = rule else { return Err(format!("expected a rule, found {}", what_is(rule))) };
+/// An entry of a list of tables.
+fn entry<T: serde::de::DeserializeOwned>(value: &Value, what: &str) -> Result<T, String> {
+    let Value::InlineTable(table) = value else { return Err(format!("expected {what}, found {}", what_is(value))) };
     let mut plain = table.clone();
     plain.decor_mut().clear();
-    let route: Route = toml::from_str(&plain.into_table().to_string()).map_err(|error| error.message().to_owned())?;
+    toml::from_str(&plain.into_table().to_string()).map_err(|error| error.message().to_owned())
+}
+
+fn check_provider(value: &Value) -> Result<(), String> {
+    entry::<Own>(value, "a provider")?.check()
+}
+
+fn check_route(rule: &Value) -> Result<(), String> {
+    let route: Route = entry(rule, "a rule")?;
     if route.models.is_empty() { Err("the rule names no models".to_owned()) } else { Ok(()) }
 }
 

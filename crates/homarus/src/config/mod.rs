@@ -15,7 +15,7 @@ use homarus_contract::{budget::Budget, model::ModelRef, sandbox::Limits};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{dirs::Dirs, exit::CliError, route::Route, weights};
+use crate::{dirs::Dirs, exit::CliError, providers::Own, route::Route, weights};
 use file::UserFile;
 use keys::Keys;
 
@@ -40,7 +40,10 @@ pub struct Config {
 pub struct Models {
     pub order: Vec<ModelRef>,
     pub output_tokens_max: u32,
+    answer_s: u64,
     pub route: Vec<Route>,
+    pub provider: Vec<Own>,
+    failover: Failover,
     pub default: DefaultModels,
     pub local: LocalModel,
 }
@@ -50,7 +53,15 @@ pub struct Models {
 pub struct DefaultModels {
     pub anthropic: String,
     pub openai: String,
+    pub gemini: String,
     pub ollama: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failover {
+    failures: u32,
+    open_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -172,6 +183,19 @@ impl Config {
             file_bytes_max: self.limits.file_mb.saturating_mul(MIB),
             output_bytes_max: self.limits.output_mb.saturating_mul(MIB),
         }
+    }
+}
+
+impl Models {
+    /// When a model that fails is not asked for a while.
+    pub fn breaker(&self) -> homarus_models::BreakerOptions {
+        let Failover { failures, open_s } = self.failover;
+        homarus_models::BreakerOptions { failures, open_ms: open_s.saturating_mul(1000) }
+    }
+
+    /// Time all attempts at one answer may take until it begins.
+    pub fn answer_ms_max(&self) -> u64 {
+        self.answer_s.saturating_mul(1000)
     }
 }
 

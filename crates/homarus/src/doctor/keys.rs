@@ -4,15 +4,18 @@ use homarus_api::doctor::Finding;
 use homarus_vault::Looked;
 
 use super::{Because, error, info, ok, warning};
-use crate::{choose::KNOWN, env::Variable};
+use crate::{config::Config, providers};
 
-pub fn check() -> Vec<Finding> {
-    KNOWN.iter().filter_map(|known| known.key).map(|key| judge(key, homarus_vault::look(key.name))).collect()
+/// A configuration that cannot be used is a finding of its own.
+pub fn check(config: &Config) -> Vec<Finding> {
+    let mut names: Vec<String> = providers::all(config).into_iter().flatten().filter_map(|known| known.key).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names.iter().map(|name| judge(name, homarus_vault::look(name))).collect()
 }
 
-fn judge(key: &Variable, looked: Looked) -> Finding {
-    let id = format!("keys.{}", key.name);
-    let name = key.name;
+fn judge(name: &str, looked: Looked) -> Finding {
+    let id = format!("keys.{name}");
     match looked {
         Looked::Missing => info(&id, &format!("{name} is not set")),
         Looked::Fine => ok(&id, &format!("{name} is set")),
@@ -30,12 +33,11 @@ mod tests {
     use homarus_api::doctor::Severity;
 
     use super::*;
-    use crate::env;
 
     #[test]
     fn each_state_of_a_key_is_told() {
         let check = |looked, severity| {
-            let found = judge(&env::OPENAI_API_KEY, looked);
+            let found = judge("OPENAI_API_KEY", looked);
             assert_eq!((found.id.as_str(), found.severity), ("keys.OPENAI_API_KEY", severity), "{found:?}");
         };
         check(Looked::Missing, Severity::Info);

@@ -75,7 +75,7 @@ pub fn examine(dirs: &Dirs, matters: &[String], quiet: bool) -> Result<CheckResp
     findings.extend(versions::check());
     let (sandbox, launcher) = sandbox::check(&patient);
     findings.extend(sandbox);
-    findings.extend(keys::check());
+    findings.extend(keys::check(patient.config));
     findings.extend(local::check(&patient, launcher.as_ref()));
     findings.extend(servers::check(&patient));
     findings.extend(disk::check(&patient, disk::space));

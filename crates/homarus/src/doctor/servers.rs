@@ -12,8 +12,9 @@ use homarus_models::Registry;
 
 use super::{Because, Patient, error, info, of_error, ok, warning};
 use crate::{
-    choose::{self, KNOWN, Known, LOCAL},
-    env, wiring,
+    choose::{self, LOCAL},
+    providers::{self, Provider},
+    wiring,
 };
 
 /// A doctor does not wait as long as a run does.
@@ -35,9 +36,13 @@ pub fn check(patient: &Patient<'_>) -> Vec<Finding> {
         Err(_) => return Vec::new(),
     };
     let registry = Registry::new(options, Arc::new(vault), Arc::new(StartsNothing), prices);
+    let known = match providers::all(patient.config) {
+        Ok(known) => known,
+        Err(failure) => return vec![of_error("models", failure)],
+    };
     let asked = wiring::block_on(async {
         let mut findings = Vec::new();
-        for known in &KNOWN {
+        for known in &known {
             findings.push(provider(known, &registry).await);
         }
         findings
@@ -55,32 +60,31 @@ pub fn check(patient: &Patient<'_>) -> Vec<Finding> {
 fn any(ready: usize, embedded: bool) -> Finding {
     match (ready, embedded) {
         (0, false) => error("models", "there is no model to ask").because("no provider is set up and answers").fix(
-            "set ANTHROPIC_API_KEY, OPENAI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull`",
+            "set ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull`",
         ),
         (0, true) => ok("models", "the embedded model is asked"),
         (ready, _) => ok("models", &format!("{ready} of the providers can be asked")),
     }
 }
 
-async fn provider(known: &Known, registry: &Registry) -> Finding {
-    let id = format!("servers.{}", known.kind);
-    let has_key = known.key.is_some_and(env::Variable::is_set);
-    if known.key.is_some() && !has_key && !known.address.is_set() {
+async fn provider(known: &Provider, registry: &Registry) -> Finding {
+    let id = format!("servers.{}", known.id());
+    if !known.is_set_up() {
         return info(&id, "not set up");
     }
-    match registry.list(known.kind.as_str()).await {
+    match registry.list(known.id()).await {
         Ok(models) => ok(&id, &format!("answers, and lists {} models", models.len())),
         // Ollama is looked for without anybody having asked for it.
-        Err(_) if known.key.is_none() && !known.address.is_set() => {
+        Err(_) if known.key.is_none() && known.address_from.is_none() => {
             info(&id, "no server answers at Ollama's usual address")
         }
         Err(failure) => judge(&id, known, &failure),
     }
 }
 
-fn judge(id: &str, known: &Known, failure: &ModelError) -> Finding {
-    let address = known.address.name;
-    let key = known.key.map_or("its key", |key| key.name);
+fn judge(id: &str, known: &Provider, failure: &ModelError) -> Finding {
+    let address = known.address_name();
+    let key = known.key.as_deref().unwrap_or("its key");
     match failure.class {
         ModelErrorClass::Auth => error(id, "the server refuses the key")
             .because(&failure.message)
@@ -121,7 +125,8 @@ mod tests {
     fn each_failure_has_its_word() {
         let check = |class, severity, word: &str| {
             let failure = ModelError { class, message: "m".to_owned(), raw: String::new(), retry_after_ms: None };
-            let found = judge("servers.openai", &KNOWN[1], &failure);
+            let config = crate::config::Config::parse("", std::path::Path::new("homarus.toml")).unwrap();
+            let found = judge("servers.openai", &providers::all(&config).unwrap()[1], &failure);
             assert_eq!(found.severity, severity, "{found:?}");
             assert!(found.what.contains(word) && found.fix.is_some(), "{found:?}");
         };

@@ -138,6 +138,13 @@ impl Screen {
             Event::ModelFailed { model, message, .. } => {
                 self.note(&style.yellow(&format!("! {model}: {}", one_line(message, 400))));
             }
+            Event::ModelBroke { model, message, .. } => {
+                self.note(&style.yellow(&format!("! {model} broke off: {}", one_line(message, 400))));
+            }
+            Event::ModelSkipped { model, why, retry_in_ms, .. } => {
+                let pause = put::duration(*retry_in_ms);
+                self.note(&style.yellow(&format!("! {model} is not asked: {}; again in {pause}", one_line(why, 300))));
+            }
             Event::Nudged { text, .. } => {
                 self.note(&style.dim(&format!("{} {}", style.sign("»"), one_line(text, 200))))
             }

@@ -244,6 +244,7 @@ impl World {
             agent: self.agent.clone(),
             models: if self.call.is_some() { Vec::new() } else { vec!["test/scripted".parse().unwrap()] },
             models_why: String::new(),
+            answer_ms_max: 900_000,
             profile: self.profile(),
             budget: Budget { steps_max: 40, ..Budget::default() },
             conversation: false,

@@ -7,6 +7,7 @@ mod config;
 mod conversations;
 mod doctor;
 mod embedded;
+mod failover;
 mod fatal;
 mod forks;
 mod full;

@@ -84,6 +84,8 @@ async fn good_answer(kind: ProviderKind) -> Vec<u8> {
     let path = match kind {
         ProviderKind::Anthropic => "/v1/messages",
         ProviderKind::OpenAi => "/v1/chat/completions",
+        ProviderKind::OpenAiResponses => "/v1/responses",
+        ProviderKind::Gemini => "/v1beta/models/m:streamGenerateContent?alt=sse",
         ProviderKind::Ollama => "/api/chat",
     };
     let names = json!([{"name": "file-write", "function": {"name": "file-write"}}, {"name": "shell-execute", "function": {"name": "shell-execute"}}]);
@@ -112,7 +114,7 @@ fn damage_never_makes_a_call_that_was_not_made() {
         let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
         let check = |(at, damage, piece_bytes): (usize, Damage, usize)| {
             let outbound = Canned { body: damaged(&good, at, &damage), piece_bytes };
-            let options = Options { providers: vec![ProviderOptions::new(kind)], locals: Vec::new() };
+            let options = Options { providers: vec![ProviderOptions::new(kind)], ..Options::default() };
             let registry = Registry::new(options, Arc::new(outbound), Arc::new(NoWorkers), Prices::default());
             let said = runtime.block_on(ask(&registry, request(&model_of(kind))));
             for (name, arguments) in said.calls() {
@@ -128,7 +130,7 @@ fn damage_never_makes_a_call_that_was_not_made() {
         }
         // And without damage it is the answer it was.
         let outbound = Canned { body: good.clone(), piece_bytes: 7 };
-        let options = Options { providers: vec![ProviderOptions::new(kind)], locals: Vec::new() };
+        let options = Options { providers: vec![ProviderOptions::new(kind)], ..Options::default() };
         let registry = Registry::new(options, Arc::new(outbound), Arc::new(NoWorkers), Prices::default());
         let said = runtime.block_on(ask(&registry, request(&model_of(kind))));
         assert_eq!((said.texts().len(), said.calls().len()), (1, 2), "{kind}");

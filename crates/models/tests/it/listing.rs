@@ -18,7 +18,8 @@ async fn models_are_listed() {
         let names = registry(kind, &server.base_url()).list(kind.as_str()).await.unwrap();
         assert_eq!(names, ["zeta:1b", "alpha-2"], "{kind}");
         let request = &server.requests()[0];
-        let key = request.header("authorization").or(request.header("x-api-key")).unwrap();
+        let key =
+            ["authorization", "x-api-key", "x-goog-api-key"].iter().find_map(|name| request.header(name)).unwrap();
         assert!(key.ends_with(SECRET), "{kind}");
     }
     let error = registry(ProviderKind::Ollama, "http://127.0.0.1:1").list("ollama").await.unwrap_err();

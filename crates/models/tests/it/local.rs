@@ -130,7 +130,9 @@ fn registry(launcher: Arc<dyn WorkerLauncher>, change: impl FnOnce(&mut LocalOpt
     };
     change(&mut local);
     let vault = Vault::from_lookup(vec![], |_| None).unwrap();
-    Registry::new(Options { providers: vec![], locals: vec![local] }, Arc::new(vault), launcher, Prices::default())
+
+    let options = Options { locals: vec![local], ..Options::default() };
+    Registry::new(options, Arc::new(vault), launcher, Prices::default())
 }
 
 fn answers(mut worker: FakeWorker) {

@@ -7,4 +7,7 @@ mod independent;
 mod listing;
 mod local;
 mod rendering;
+mod rows;
 mod support;
+mod table;
+mod thoughts;

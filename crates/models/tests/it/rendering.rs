@@ -49,6 +49,15 @@ fn conversation() -> Vec<Message> {
     ]
 }
 
+/// The conversation as this format calls it.
+fn conversation_of(kind: ProviderKind, body: &Value) -> &Value {
+    match kind {
+        ProviderKind::OpenAiResponses => &body["input"],
+        ProviderKind::Gemini => &body["contents"],
+        _ => &body["messages"],
+    }
+}
+
 async fn sent(kind: ProviderKind, messages: Vec<Message>) -> Recorded {
     let server = ModelServer::with_turns(vec![Turn::text("ok")]).await;
     ask(&registry(kind, &server.base_url()), request_saying(&model_of(kind), messages)).await.ok();
@@ -126,6 +135,72 @@ async fn openai() {
 }
 
 #[tokio::test]
+async fn openai_responses() {
+    let request = sent(ProviderKind::OpenAiResponses, conversation()).await;
+    assert_eq!(request.path, "/v1/responses");
+    assert_eq!(request.header("authorization"), Some(format!("Bearer {SECRET}").as_str()));
+    let body = &request.body;
+    assert_eq!((&body["instructions"], &body["max_output_tokens"]), (&json!("You are a test."), &json!(512)));
+    assert_eq!((&body["store"], &body["stream"]), (&json!(false), &json!(true)), "nothing is kept there");
+    assert_eq!((&body["tools"][0]["name"], &body["tools"][0]["strict"]), (&json!("file-write"), &json!(false)));
+    let message = |role: &str, text: &str| json!({"type": "message", "role": role, "content": text});
+    let call = |id: &str, name: &str, arguments: &str| json!({"type": "function_call", "call_id": id, "name": name, "arguments": arguments});
+    let output = |id: &str, text: &str| json!({"type": "function_call_output", "call_id": id, "output": text});
+    assert_eq!(
+        body["input"],
+        json!([
+            message("user", "go"),
+            message("assistant", "Let me see. "),
+            call("id1_0", "file-write", r#"{"path":"a"}"#),
+            call("id1_1", "shell-execute", "{}"),
+            output("id1_0", "first"),
+            output("id1_1", "Error: second"),
+            message("user", "and also"),
+            message("assistant", "Half a sente"),
+            call("id2_0", "plain_name", "{}"),
+            output("id2_0", "Error: This call was not run: the answer was interrupted before it could be."),
+        ])
+    );
+}
+
+#[tokio::test]
+async fn gemini() {
+    let request = sent(ProviderKind::Gemini, conversation()).await;
+    assert_eq!(request.path, "/v1beta/models/scripted:streamGenerateContent?alt=sse");
+    assert_eq!(request.header("x-goog-api-key"), Some(SECRET));
+    let body = &request.body;
+    assert_eq!(body["systemInstruction"], json!({"parts": [{"text": "You are a test."}]}));
+    assert_eq!(body["generationConfig"], json!({"maxOutputTokens": 512}));
+    let function = &body["tools"][0]["functionDeclarations"][0];
+    assert_eq!(
+        (&function["name"], &function["parametersJsonSchema"]["type"]),
+        (&json!("file-write"), &json!("object"))
+    );
+    let roles: Vec<&str> =
+        body["contents"].as_array().unwrap().iter().map(|content| content["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "model", "user", "user", "model", "user"]);
+    let parts = &body["contents"][1]["parts"];
+    assert_eq!(parts[0], json!({"text": "Let me see. "}));
+    assert_eq!(parts[1]["functionCall"], json!({"id": "id1_0", "name": "file-write", "args": {"path": "a"}}));
+    let results = &body["contents"][2]["parts"];
+    assert_eq!(
+        results[1]["functionResponse"],
+        json!({"id": "id1_1", "name": "shell-execute", "response": {"error": "second"}})
+    );
+}
+
+/// A name of a model is part of the path there: it must not lead elsewhere.
+#[tokio::test]
+async fn a_model_of_gemini_is_no_path() {
+    for name in ["../files", "x/../../v1/keys", "x?key=1", "x#", "..", "x%2e%2e"] {
+        let server = ModelServer::with_turns(vec![Turn::text("no")]).await;
+        let said = ask(&registry(ProviderKind::Gemini, &server.base_url()), request(&format!("gemini/{name}"))).await;
+        assert_eq!(said.error().class, homarus_contract::model::ModelErrorClass::BadRequest, "{name}");
+        assert!(server.requests().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn ollama() {
     let request = sent(ProviderKind::Ollama, conversation()).await;
     assert_eq!(request.path, "/api/chat");
@@ -144,9 +219,9 @@ async fn interrupted_text_is_shown_and_gone_on_from() {
     let messages = vec![user("go"), Message::Assistant { blocks: vec![text("I was about t")] }];
     for kind in KINDS {
         let request = sent(kind, messages.clone()).await;
-        let all = request.body["messages"].to_string();
-        assert!(all.contains("I was about t"), "{kind}");
-        let last = request.body["messages"].as_array().unwrap().last().unwrap().clone();
+        let conversation = conversation_of(kind, &request.body);
+        assert!(conversation.to_string().contains("I was about t"), "{kind}");
+        let last = conversation.as_array().unwrap().last().unwrap().clone();
         assert_eq!(last["role"], "user", "{kind}");
         assert!(last.to_string().contains("Go on from there"), "{kind}");
     }
@@ -180,8 +255,12 @@ async fn a_call_with_its_result_goes_round() {
             result(1, 0, "written", false),
         ];
         assert_eq!(ask(&registry, request_saying(&model_of(kind), next)).await.texts(), ["done"], "{kind}");
-        let second = server.model_calls()[1].body["messages"].to_string();
+        let second = conversation_of(kind, &server.model_calls()[1].body).to_string();
         assert!(second.contains("written") && second.contains("file-write"), "{kind}: {second}");
-        assert!(kind == ProviderKind::Ollama || second.matches(&id).count() == 2, "{kind}: {second}");
+        // These two match results by name and order where they gave no id.
+        assert!(
+            matches!(kind, ProviderKind::Ollama | ProviderKind::Gemini) || second.matches(&id).count() == 2,
+            "{kind}: {second}"
+        );
     }
 }

@@ -13,7 +13,7 @@ use homarus_models::{Options, ProviderKind, ProviderOptions, Registry, prices::P
 use homarus_test_kit::{ModelServer, Turn, permit_for_model};
 use homarus_vault::{SecretEntry, Vault};
 
-pub const KINDS: [ProviderKind; 3] = [ProviderKind::Anthropic, ProviderKind::OpenAi, ProviderKind::Ollama];
+pub const KINDS: [ProviderKind; 5] = ProviderKind::ALL;
 pub const SECRET: &str = "sk-test-0123456789";
 
 /// No worker can be launched.
@@ -41,7 +41,7 @@ pub fn registry_with(kind: ProviderKind, base_url: &str, change: impl FnOnce(&mu
     provider.connect_ms = 5_000;
     provider.idle_ms = 20_000;
     change(&mut provider);
-    let options = Options { providers: vec![provider], locals: Vec::new() };
+    let options = Options { providers: vec![provider], ..Options::default() };
     Registry::new(options, Arc::new(vault), Arc::new(NoWorkers), Prices::built_in().unwrap())
 }
 
@@ -104,8 +104,15 @@ impl Said {
             .iter()
             .filter_map(|block| match block {
                 ProviderBlock::ToolCall { name, arguments, .. } => Some((name.as_str(), arguments.as_str())),
-                ProviderBlock::Text(_) => None,
+                _ => None,
             })
+            .collect()
+    }
+
+    pub fn thoughts(&self) -> Vec<&str> {
+        self.blocks
+            .iter()
+            .filter_map(|block| if let ProviderBlock::Thought { json } = block { Some(json.as_str()) } else { None })
             .collect()
     }
 
@@ -114,7 +121,7 @@ impl Said {
             .iter()
             .filter_map(|block| match block {
                 ProviderBlock::ToolCall { provider_id, .. } => Some(provider_id.as_str()),
-                ProviderBlock::Text(_) => None,
+                _ => None,
             })
             .collect()
     }

@@ -90,6 +90,7 @@ pub fn accepted(name: &str) -> Accepted {
         agent: None,
         models: vec![model()],
         models_why: String::new(),
+        answer_ms_max: 900_000,
         profile: Profile {
             grants: vec!["shell:run".into()],
             rules: String::new(),

@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+mod gemini;
+mod responses;
+
 use super::Recorded;
 use crate::script::{ScriptedBlock, ScriptedCall, Turn};
 
@@ -11,13 +14,14 @@ const PIECE_CHARS: usize = 7;
 pub(super) struct Answer {
     pub(super) content_type: &'static str,
     /// Sent one after the other.
-    pub(super) pieces: Vec<String>,
+    pub(super) pieces: Vec<Vec<u8>>,
 }
 
 /// Whether a format is spoken at this path.
 pub(super) fn is_model_path(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or_default();
-    ["/v1/chat/completions", "/v1/messages", "/api/chat"].iter().any(|end| path.ends_with(end))
+    let ends = ["/v1/chat/completions", "/v1/messages", "/api/chat", "/v1/responses", gemini::WHOLE, gemini::STREAM];
+    ends.iter().any(|end| path.ends_with(end))
 }
 
 /// The answer to a model call; `None` if no format has this path.
@@ -31,20 +35,33 @@ pub(super) fn answer(turn: &Turn, request: &Recorded) -> Option<Answer> {
         }
         (path, true) if path.ends_with("/v1/messages") => ("text/event-stream", anthropic_stream(turn, request)),
         (path, false) if path.ends_with("/v1/messages") => ("application/json", vec![anthropic_whole(turn, request)]),
+        (path, true) if path.ends_with("/v1/responses") => ("text/event-stream", responses::stream(turn, request)),
+        (path, false) if path.ends_with("/v1/responses") => ("application/json", vec![responses::whole(turn, request)]),
+        (path, _) if path.ends_with(gemini::STREAM) => ("text/event-stream", gemini::stream(turn, request)),
+        (path, _) if path.ends_with(gemini::WHOLE) => ("application/json", vec![gemini::whole(turn, request)]),
         (path, true) if path.ends_with("/api/chat") => ("application/x-ndjson", ollama_stream(turn, request)),
         (path, false) if path.ends_with("/api/chat") => ("application/json", vec![ollama_whole(turn, request)]),
         _ => return None,
     };
     let pieces = turn.raw.clone().map_or(pieces, |raw| vec![raw]);
-    Some(Answer { content_type, pieces })
+    let pieces = pieces.into_iter().map(String::into_bytes).collect();
+    Some(Answer { content_type, pieces: turn.raw_bytes.clone().map_or(pieces, |bytes| vec![bytes]) })
 }
 
 /// The answer to a request for the models there are.
-pub(super) fn listing(path: &str, models: &[String]) -> Option<String> {
-    let path = path.split('?').next().unwrap_or_default();
-    let listing = if path.ends_with("/v1/models") {
+pub(super) fn listing(request: &Recorded, models: &[String]) -> Option<String> {
+    let path = request.path.split('?').next().unwrap_or_default();
+    // Gemini's own client asks under `/v1` too; its key tells it apart.
+    let is_gemini = request.header("x-goog-api-key").is_some() || path.ends_with("/v1beta/models");
+    let listing = if path.ends_with("/v1/models") && !is_gemini {
         let data: Vec<Value> = models.iter().map(|id| json!({"id": id, "object": "model", "type": "model"})).collect();
         json!({"object": "list", "data": data, "has_more": false})
+    } else if path.ends_with("/models") && is_gemini {
+        let answers = json!(["generateContent", "countTokens"]);
+        let one = |id: &String| json!({"name": format!("models/{id}"), "supportedGenerationMethods": answers});
+        let mut models: Vec<Value> = models.iter().map(one).collect();
+        models.push(json!({"name": "models/embeds-only", "supportedGenerationMethods": ["embedContent"]}));
+        json!({"models": models})
     } else if path.ends_with("/api/tags") {
         let models: Vec<Value> = models.iter().map(|name| json!({"name": name, "model": name})).collect();
         json!({"models": models})
@@ -142,7 +159,18 @@ fn anthropic_stream(turn: &Turn, request: &Recorded) -> Vec<String> {
     }
     let mut pieces = vec![named(json!({"type": "message_start", "message": message})), named(json!({"type": "ping"}))];
     let mut calls = 0;
+    let first = usize::from(turn.thought.is_some());
+    if let Some(signature) = &turn.thought {
+        let delta = |delta: Value| named(json!({"type": "content_block_delta", "index": 0, "delta": delta}));
+        let block = json!({"type": "thinking", "thinking": "", "signature": ""});
+        pieces.push(named(json!({"type": "content_block_start", "index": 0, "content_block": block})));
+        pieces.push(delta(json!({"type": "thinking_delta", "thinking": "I weigh "})));
+        pieces.push(delta(json!({"type": "thinking_delta", "thinking": "it."})));
+        pieces.push(delta(json!({"type": "signature_delta", "signature": signature})));
+        pieces.push(named(json!({"type": "content_block_stop", "index": 0})));
+    }
     for (index, block) in turn.blocks().into_iter().enumerate() {
+        let index = index + first;
         let (start, deltas): (Value, Vec<Value>) = match block {
             ScriptedBlock::Text(text) => (
                 json!({"type": "text", "text": ""}),
@@ -179,7 +207,11 @@ fn anthropic_stream(turn: &Turn, request: &Recorded) -> Vec<String> {
 
 fn anthropic_whole(turn: &Turn, request: &Recorded) -> String {
     let mut calls = 0;
-    let content: Vec<Value> = turn
+    let thought = turn
+        .thought
+        .iter()
+        .map(|signature| json!({"type": "thinking", "thinking": "I weigh it.", "signature": signature}));
+    let blocks = turn
         .blocks()
         .into_iter()
         .map(|block| match block {
@@ -189,8 +221,8 @@ fn anthropic_whole(turn: &Turn, request: &Recorded) -> String {
                 let input: Value = serde_json::from_str(&call.arguments_text()).unwrap_or(json!({}));
                 json!({"type": "tool_use", "id": id(&call, request, calls - 1), "name": wire_name(&call.name, request), "input": input})
             }
-        })
-        .collect();
+        });
+    let content: Vec<Value> = thought.chain(blocks).collect();
     let usage = turn.usage_on_wire().map(|usage| {
         json!({
             "input_tokens": usage.input,
@@ -285,7 +317,7 @@ fn text(turn: &Turn) -> Option<String> {
 
 /// An id no other call of the conversation has.
 fn id(call: &ScriptedCall, request: &Recorded, index: usize) -> String {
-    let messages = request.body["messages"].as_array().map_or(0, Vec::len);
+    let messages = request.body["messages"].as_array().or(request.body["input"].as_array()).map_or(0, Vec::len);
     call.id.clone().unwrap_or_else(|| format!("toolu_{messages}_{index}"))
 }
 
@@ -293,8 +325,10 @@ fn id(call: &ScriptedCall, request: &Recorded, index: usize) -> String {
 fn wire_name(name: &str, request: &Recorded) -> String {
     let letters = |name: &str| name.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
     let tools = request.body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let declared = tools.iter().filter_map(|tool| tool["functionDeclarations"].as_array()).flatten();
     tools
         .iter()
+        .chain(declared)
         .filter_map(|tool| tool["name"].as_str().or_else(|| tool["function"]["name"].as_str()))
         .find(|wire| letters(wire) == letters(name))
         .unwrap_or(name)

@@ -1,5 +1,7 @@
 //! The scripted server, spoken to without any client of ours.
 
+mod official_clients;
+
 use homarus_test_kit::{ModelServer, Script, Turn};
 use serde_json::{Value, json};
 use tokio::{
@@ -25,6 +27,8 @@ async fn whole_answers_in_every_format() {
         ("/v1/chat/completions", r#""finish_reason":"tool_calls""#),
         ("/v1/messages", r#""stop_reason":"tool_use""#),
         ("/api/chat", r#""done_reason":"stop""#),
+        ("/v1/responses", r#""status":"completed""#),
+        ("/v1beta/models/x:generateContent", r#""finishReason":"STOP""#),
     ] {
         let turn = Turn::text("I look.").and_call("file.list", json!({"path": "."}));
         let server = ModelServer::with_turns(vec![turn]).await;

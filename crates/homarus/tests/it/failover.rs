@@ -1,0 +1,245 @@
+//! What a run does when providers fail, with the whole program; `docs/providers.md` lists exactly these tests.
+
+use std::{fs, path::Path, process::Command};
+
+use homarus_test_kit::{ModelServer, Script, TlsFront, Turn};
+use serde_json::{Value, json};
+
+use crate::program::{Done, Program};
+
+/// Declares tests, and the lines of the page that name them.
+macro_rules! scenarios {
+    ($($test:ident: $what:literal, $body:expr;)*) => {
+        const ROWS: &[(&str, &str)] = &[$(($what, stringify!($test))),*];
+
+        $(#[test]
+        fn $test() {
+            let body: fn() = $body;
+            body();
+        })*
+    };
+}
+
+scenarios! {
+    next_model_with_its_own_key: "a refused key: the next model is asked at once, each with its own key, and the cost is booked to the one that served", own_keys;
+    circuit_skips_in_later_steps: "a model that keeps failing is skipped in later steps, and the event says why", circuit;
+    last_model_is_asked_although_open: "the only model left is asked although its circuit is open", last_resort;
+    broken_text_is_kept: "an answer that breaks off after text was shown: the text stays and the next step goes on from it", broken_text;
+    call_of_a_broken_answer_runs_once: "an answer that breaks off after its tool call was complete: the call runs, once", broken_call;
+    one_deadline_for_all_attempts: "no answer begins within `models.answer_s`: the run ends and says so", deadline;
+    missing_fields_are_told_to_the_model: "arguments that miss fields: the tool refuses, and the model is told", missing_fields;
+    tls_with_a_certificate_of_ones_own: "a server with a certificate of one's own: refused, and reached once `SSL_CERT_FILE` names it", tls;
+    reasoning_survives_the_process: "sealed reasoning comes back from the journal in another process, to the same model only", reasoning;
+}
+
+const AUTO: [&str; 4] = ["run", "do it", "--approvals", "auto"];
+
+fn configure(program: &Program, text: &str) {
+    let folder = program.home.join("config");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("homarus.toml"), text).unwrap();
+}
+
+fn other(program: &Program, turns: Vec<Turn>) -> ModelServer {
+    program.runtime.block_on(ModelServer::start(Script::new(turns))).unwrap()
+}
+
+/// Two providers of one's own, `first` and `second`, before anything else.
+fn two(first: &ModelServer, second: &ModelServer, more: &str) -> String {
+    let one = |id: &str, server: &ModelServer| {
+        let (url, key) = (server.base_url(), format!("{}_KEY", id.to_uppercase()));
+        format!("[[models.provider]]\nid = \"{id}\"\nkind = \"openai\"\nurl = \"{url}\"\nkey = \"{key}\"\n")
+    };
+    format!("models.order = [\"first/m\", \"second/m\"]\n{more}{}{}", one("first", first), one("second", second))
+}
+
+fn with_keys(mut command: Command) -> Done {
+    Done::of(command.env("FIRST_KEY", "sk-first-1111").env("SECOND_KEY", "sk-second-2222").output().unwrap())
+}
+
+fn events_of(program: &Program, kind: &str) -> Vec<Value> {
+    program.events().into_iter().filter(|event| event["kind"] == kind).collect()
+}
+
+fn own_keys() {
+    let program = Program::with_turns(vec![Turn::status(401, &[], r#"{"error":{"message":"no"}}"#)]);
+    let second = other(&program, vec![Turn::text("Done.").usage(1_000, 10, 0, 0); 3]);
+    let prices = program.home.join("prices.toml");
+    fs::create_dir_all(&program.home).unwrap();
+    fs::write(&prices, "[[models]]\npattern = \"second/m\"\ninput = 1.0\noutput = 2.0\n").unwrap();
+    let more = format!("prices.file = {:?}\n", prices.display().to_string());
+    configure(&program, &two(&program.server, &second, &more));
+    let done = with_keys(program.bare_command(&AUTO));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stderr.contains("first/m") && done.stderr.contains("check FIRST_KEY"), "{}", done.stderr);
+    let failed = &events_of(&program, "model_failed")[0];
+    assert_eq!((&failed["model"], &failed["class"]), (&json!("first/m"), &json!("auth")));
+    for served in events_of(&program, "model_result") {
+        assert_eq!((&served["served_by"], &served["cost"]), (&json!("second/m"), &json!(1_020_000)), "{served}");
+    }
+    let keys = |server: &ModelServer| -> Vec<String> {
+        server.model_calls().iter().map(|call| call.header("authorization").unwrap().to_owned()).collect()
+    };
+    assert_eq!(keys(&program.server), ["Bearer sk-first-1111"]);
+    assert!(keys(&second).iter().all(|key| key == "Bearer sk-second-2222"));
+}
+
+fn circuit() {
+    let program = Program::with_turns(vec![Turn::status(500, &[], "{}"); 2]);
+    let turns = vec![
+        Turn::call("shell.execute", json!({"command": "echo hi > a.txt"})),
+        Turn::text("Done."),
+        Turn::text("Done."),
+    ];
+    let second = other(&program, turns);
+    let more = "[models.failover]\nfailures = 2\nopen_s = 3600\n";
+    let text = two(&program.server, &second, "");
+    configure(&program, &format!("{text}{more}"));
+    let done = with_keys(program.bare_command(&AUTO));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(program.server.model_calls().len(), 2, "the circuit opened in the first step and stayed so");
+    let skipped = events_of(&program, "model_skipped");
+    let steps: Vec<u64> = skipped.iter().map(|event| event["step"].as_u64().unwrap()).collect();
+    assert!(steps.starts_with(&[1, 2]), "{skipped:?}");
+    assert_eq!(skipped[0]["model"], "first/m");
+    assert!(skipped[0]["why"].as_str().unwrap().contains("failed 2 times in a row"), "{skipped:?}");
+    assert!(done.stderr.contains("first/m is not asked"), "{}", done.stderr);
+    assert_eq!(program.file("a.txt").as_deref(), Some("hi\n"));
+    program.verify();
+}
+
+fn last_resort() {
+    let broken = || Turn::status(500, &[], "{}");
+    let program = Program::with_turns(vec![broken(), broken(), Turn::text("Done."), Turn::text("Done.")]);
+    let second = other(&program, vec![Turn::status(404, &[], "{}")]);
+    configure(
+        &program,
+        &format!("{}[models.failover]\nfailures = 1\nopen_s = 3600\n", two(&program.server, &second, "")),
+    );
+    let done = with_keys(program.bare_command(&AUTO));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(events_of(&program, "model_skipped").len(), 1, "first, while second had not been tried");
+    assert_eq!(events_of(&program, "model_result")[0]["served_by"], "first/m");
+    assert_eq!(second.model_calls().len(), 1);
+}
+
+fn broken_text() {
+    let half = Turn::raw_sse(&[r#"{"choices":[{"index":0,"delta":{"content":"The first half "}}]}"#]);
+    let program = Program::with_turns(vec![half, Turn::text("and the second."), Turn::text("Done.")]);
+    let done = program.output(&AUTO);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(done.stdout.matches("The first half").count(), 1, "{}", done.stdout);
+    assert!(done.stdout.contains("and the second."), "{}", done.stdout);
+    let broke = events_of(&program, "model_broke");
+    assert_eq!((broke.len(), &broke[0]["class"]), (1, &json!("protocol")));
+    let partial: Vec<Value> =
+        events_of(&program, "block_done").into_iter().filter(|event| event["partial"] == true).collect();
+    assert_eq!(partial[0]["block"]["text"], "The first half ");
+    assert_eq!(events_of(&program, "model_result")[0]["stop"], "interrupted");
+    let attempts = events_of(&program, "model_intent").into_iter().filter(|event| event["step"] == 1).count();
+    assert_eq!(attempts, 1, "what was shown is not asked for again");
+    let second = program.server.model_calls()[1].body["messages"].to_string();
+    assert!(second.contains("The first half"), "{second}");
+}
+
+fn broken_call() {
+    let arguments = json!({"command": "echo once >> count.txt"}).to_string();
+    let call = json!({"index": 0, "id": "c1", "function": {"name": "shell-execute", "arguments": arguments}});
+    let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).to_string();
+    let program = Program::with_turns(vec![Turn::raw_sse(&[&chunk]), Turn::text("Done."), Turn::text("Done.")]);
+    let done = program.output(&AUTO);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(program.file("count.txt").as_deref(), Some("once\n"));
+    assert_eq!(events_of(&program, "model_broke").len(), 1);
+    assert_eq!(events_of(&program, "act_intent").len(), 1);
+    program.verify();
+}
+
+fn deadline() {
+    let program = Program::with_turns(vec![Turn::stall(); 4]);
+    configure(&program, "models.answer_s = 1\n");
+    let done = program.output(&AUTO);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stderr.contains("models.answer_s"), "{}", done.stderr);
+    let failed = &events_of(&program, "model_failed")[0];
+    assert_eq!(failed["class"], "timeout");
+    assert!(failed["wall_ms"].as_u64().unwrap() >= 900, "{failed}");
+    assert_eq!(program.server.model_calls().len(), 1);
+}
+
+fn missing_fields() {
+    let program =
+        Program::with_turns(vec![Turn::call("file.write", json!({})), Turn::text("I could not."), Turn::text("Done.")]);
+    program.output(&AUTO);
+    let second = program.server.model_calls()[1].body["messages"].clone();
+    let result = second.as_array().unwrap().iter().find(|message| message["role"] == "tool").unwrap().to_string();
+    assert!(result.contains("path"), "the model is told which field: {result}");
+    assert!(events_of(&program, "merged").is_empty());
+}
+
+fn tls() {
+    let program = Program::with_turns(vec![Turn::text("Done."), Turn::text("Done.")]);
+    let front = program.runtime.block_on(TlsFront::start(program.server.address())).unwrap();
+    let certificate = program.home.join("own.pem");
+    fs::create_dir_all(&program.home).unwrap();
+    fs::write(&certificate, front.certificate_pem()).unwrap();
+    let command = || {
+        let mut command = program.bare_command(&["models", "test", "openai/scripted"]);
+        command.env("OPENAI_BASE_URL", front.base_url()).env("OPENAI_API_KEY", "sk-test");
+        command
+    };
+    let refused = Done::of(command().output().unwrap());
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("SSL_CERT_FILE"), "{}", refused.stderr);
+    assert!(program.server.requests().is_empty(), "nothing was sent to whom nobody trusts");
+    let reached = Done::of(command().env("SSL_CERT_FILE", &certificate).output().unwrap());
+    assert_eq!(reached.code, 0, "{reached:?}");
+    assert_eq!(program.server.model_calls()[0].header("authorization"), Some("Bearer sk-test"));
+}
+
+fn reasoning() {
+    const SEAL: &str = "c2VhbGVk";
+    for (kind, provider, place) in [
+        ("gemini", "gemini", "/contents/1/parts/0/thoughtSignature"),
+        ("openai-responses", "own", "/input/1/encrypted_content"),
+        ("anthropic", "own", "/messages/1/content/0/signature"),
+    ] {
+        let call = Turn::call("shell.execute", json!({"command": "echo hi > a.txt"})).thinking(SEAL);
+        let program =
+            Program::with_turns(vec![call, Turn::text("Done."), Turn::text("Once more."), Turn::text("Other.")]);
+        let url = program.server.base_url();
+        let section = |id: &str| format!("[[models.provider]]\nid = \"{id}\"\nkind = \"{kind}\"\nurl = \"{url}\"\n");
+        configure(&program, &format!("{}{}", section(provider), section("another")));
+        let model = format!("{provider}/scripted");
+        let run = |args: &[&str]| {
+            let done = Done::of(program.bare_command(args).output().unwrap());
+            assert_eq!(done.code, 0, "{kind} {args:?}: {done:?}");
+        };
+        run(&[&AUTO[..], &["--conversation", "--model", &model]].concat());
+        run(&["runs", "say", "last", "and now?"]);
+        let calls = program.server.model_calls();
+        for later in &calls[1..3] {
+            assert_eq!(later.body.pointer(place), Some(&json!(SEAL)), "{kind}: {}", later.body);
+        }
+        run(&["runs", "configure", "last", "--model", "another/scripted"]);
+        run(&["runs", "say", "last", "and you?"]);
+        let last = program.server.model_calls().pop().unwrap().body;
+        assert!(!last.to_string().contains(SEAL) && last.to_string().contains("and you?"), "{kind}: {last}");
+    }
+}
+
+#[test]
+fn the_page_lists_these_tests() {
+    let mut table = "| what happens, and what the run does | test |\n|---|---|\n".to_owned();
+    for (what, test) in ROWS {
+        table += &format!("| {what} | `{test}` |\n");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/providers.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once("<!-- runs -->\n").unwrap();
+    let (found, tail) = rest.split_once("<!-- /runs -->").unwrap();
+    if found != table && std::env::var_os("UPDATE_DOCS").is_some() {
+        return fs::write(&path, format!("{head}<!-- runs -->\n{table}<!-- /runs -->{tail}")).unwrap();
+    }
+    assert_eq!(found, table, "docs/providers.md is not what the tests say; UPDATE_DOCS=1 writes it anew");
+}
