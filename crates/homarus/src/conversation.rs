@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use homarus_contract::{
-    event::{Accepted, ApprovalsMode, Event, Inbound, Reconfigured, WaitingOn},
+    event::{Accepted, ApprovalsMode, Event, Inbound, Reconfigured, Record, WaitingOn},
     ids::{Hash, RunId},
     journal::{Append, Fence, Journal, JournalError, RunRow, RunStatus},
     model::ModelRef,
@@ -26,6 +26,8 @@ const PAGE: u32 = 1_000;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// The newest runs, among which undos are looked for.
 const UNDOS_LOOKED_AT_MAX: u32 = 1_000;
+/// How the reason of such a note begins; the undo runs it tells of follow.
+const UNDONE: &str = "undone by";
 const PATHS_NAMED_MAX: usize = 20;
 const CLAIM_TRIES: u32 = 20;
 const CLAIM_PAUSE: Duration = Duration::from_millis(50);
@@ -192,14 +194,17 @@ impl Runtime {
 /// What the model has to be told before the next message: that changes of the conversation were undone since its
 /// last turn. Without it the model would go on as if they stood.
 fn undone_note(journal: &dyn Journal, run: &RunId) -> Result<Vec<Event>, CliError> {
-    let since_ms = journal.run(run)?.updated_ms;
+    // By what was told and not by the time of it: a clock may have been set back.
+    let told: Vec<String> = journal.read_all(run)?.into_iter().filter_map(undone_before).collect();
+    let is_told = |undo: &RunId| told.iter().any(|ids| ids.split(' ').any(|id| id == undo.as_str()));
     let rows = journal.runs(UNDOS_LOOKED_AT_MAX)?;
-    let done = |row: &&RunRow| row.status == RunStatus::Completed && row.created_ms >= since_ms;
+    let done = |row: &&RunRow| row.status == RunStatus::Completed && !is_told(&row.run);
     let undos: Vec<(&RunRow, Target)> =
         rows.iter().filter(done).filter_map(|row| Some((row, row.prompt.parse().ok()?))).collect();
     let stands = |row: &RunRow| !undos.iter().any(|(_, target)| target.run == row.run);
-    let mut paths = BTreeSet::new();
+    let (mut paths, mut reason) = (BTreeSet::new(), UNDONE.to_owned());
     for (row, _) in undos.iter().filter(|(row, target)| target.run == *run && stands(row)) {
+        reason = format!("{reason} {}", row.run);
         paths.extend(RunChanges::read(journal, &row.run)?.applied.into_iter().map(|applied| applied.change.path));
     }
     if paths.is_empty() {
@@ -212,7 +217,15 @@ fn undone_note(journal: &dyn Journal, run: &RunId) -> Result<Vec<Event>, CliErro
         "The user has undone your changes of {}{more}. They are as they were before; read them again before you change them.",
         named.join(", ")
     );
-    Ok(vec![Event::Nudged { reason: "undone".to_owned(), text }])
+    Ok(vec![Event::Nudged { reason, text }])
+}
+
+/// The undo runs that this event tells of, if it tells of any.
+fn undone_before(record: Record) -> Option<String> {
+    match record.event {
+        Event::Nudged { reason, .. } => reason.strip_prefix(UNDONE).map(str::to_owned),
+        _ => None,
+    }
 }
 
 fn check_waits(journal: &dyn Journal, run: &RunId) -> Result<(), CliError> {
@@ -253,4 +266,76 @@ pub async fn claim(journal: &dyn Journal, run: &RunId) -> Result<Fence, JournalE
 /// Who is at this terminal, for the record.
 pub fn who(source: &str) -> String {
     format!("{source}:{}", env::user())
+}
+
+#[cfg(test)]
+mod tests {
+    use homarus_contract::{
+        event::{ActResult, FinishStatus},
+        ids::CallId,
+        sandbox::{Change, Entry, LayerDiff, MergeReport},
+    };
+    use homarus_store::{Options, Store};
+    use homarus_test_kit::histories::accepted;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn run(id: &str, machine: &str, text: &str) -> Accepted {
+        let mut accepted = accepted(machine, text, machine == "agent");
+        accepted.run = RunId::parse(id).unwrap();
+        accepted.inbound.ext_id = id.to_owned();
+        (accepted.system, accepted.tools, accepted.orientation) = (Hash::of(b""), Hash::of(b""), Hash::of(b""));
+        accepted
+    }
+
+    /// A run that undoes what `r1` did to `a.txt`, as the journal has it.
+    fn undone() -> Vec<Event> {
+        let (call, path) = (CallId::new(1, 0), "a.txt".to_owned());
+        let old = Entry::File { hash: Hash::of(b""), bytes: 0, mode: 0o644 };
+        let change = Change { path: path.clone(), old, new: Entry::Absent };
+        let result = ActResult {
+            call: call.clone(),
+            attempt: 1,
+            is_error: false,
+            exit: None,
+            shown: Hash::of(b""),
+            whole: None,
+            wall_ms: 1,
+            receipt: None,
+            diff: LayerDiff { changes: vec![change], ..LayerDiff::default() },
+            kept: Vec::new(),
+        };
+        let report = MergeReport { merged: vec![path], conflicts: Vec::new() };
+        let finished = Event::Finished { status: FinishStatus::Completed, summary: String::new() };
+        vec![Event::ActResult(result), Event::Merged { call, report }, finished]
+    }
+
+    #[tokio::test]
+    async fn what_was_undone_is_told_once_also_when_the_clock_was_set_back_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Arc::new(AtomicU64::new(10 * HOUR_MS));
+        let looked_at = now.clone();
+        let clock = Arc::new(move || looked_at.load(Ordering::SeqCst));
+        let store = Store::open(Options { clock, ..Options::new(folder.path()) }).unwrap();
+        let fence = store.accept(run("r1", "agent", "hello"), vec![Vec::new()]).await.unwrap();
+        now.store(9 * HOUR_MS, Ordering::SeqCst);
+        let undo = run("u1", "undo", "undo r1:0 up to c1.0");
+        let mut append = Append::new(store.accept(undo, vec![Vec::new()]).await.unwrap());
+        append.events = undone();
+        store.append(append).await.unwrap();
+        let r1 = RunId::parse("r1").unwrap();
+        let note = undone_note(store.as_ref(), &r1).unwrap();
+        let [Event::Nudged { text, .. }] = note.as_slice() else { panic!("{note:?}") };
+        assert!(text.contains("a.txt"), "{text}");
+        let mut append = Append::new(fence);
+        append.events = note;
+        store.append(append).await.unwrap();
+        assert_eq!(undone_note(store.as_ref(), &r1).unwrap(), [], "it is told once");
+    }
 }
