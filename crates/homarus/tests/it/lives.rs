@@ -23,7 +23,7 @@ use homarus_contract::{
     journal::{Append, Fence, Journal, JournalError},
     machine::Machine,
     message::{Message, StopReason, ToolDefinition, Usage},
-    model::{ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price, ProviderBlock},
+    model::{ModelError, ModelErrorClass, ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price, ProviderBlock},
     sandbox::{LayerDiff, LayerId, Limits, OutputSink},
     tool::{Tool, ToolContext, ToolError, ToolOutput},
 };
@@ -49,6 +49,9 @@ pub struct Outside {
     /// How often the model was asked, by the number of answers it had given before.
     pub asked: Mutex<BTreeMap<usize, u32>>,
 }
+
+/// An answer that begins with this text fails when it is asked for first.
+pub const FAILS_FIRST: &str = "That took two attempts.";
 
 pub struct World {
     pub state: PathBuf,
@@ -371,6 +374,12 @@ impl Models for Scripted {
         let uses_tools = blocks.iter().any(|block| matches!(block, ProviderBlock::ToolCall { .. }));
         let stop = if uses_tools { StopReason::ToolUse } else { StopReason::EndTurn };
         let usage = Usage { input_tokens: Some(10), output_tokens: Some(5), ..Usage::default() };
+        let is_first = self.outside.asked.lock().unwrap()[&given] == 1;
+        if is_first && blocks.first() == Some(&text(FAILS_FIRST)) {
+            let (class, message) = (ModelErrorClass::Network, "no connection".to_owned());
+            let error = ModelError { class, message, raw: String::new(), retry_after_ms: Some(1) };
+            return stream::iter([ModelEvent::Failed(error)]).boxed();
+        }
         let mut events: Vec<ModelEvent> = blocks.into_iter().map(ModelEvent::BlockDone).collect();
         events.push(ModelEvent::Done { stop, usage });
         stream::iter(events).boxed()

@@ -19,7 +19,7 @@ use homarus_driver::Ended;
 
 use crate::{
     fatal::Point,
-    lives::{Death, Kill, World, call, text},
+    lives::{Death, FAILS_FIRST, Kill, World, call, text},
 };
 
 const ALLOW: &str = "default = \"allow\"\n";
@@ -181,6 +181,61 @@ fn a_refused_change_stays_refused_when_the_driver_dies_with_its_layer() {
         assert_eq!(asked, 1, "{when}: one answer is enough");
     });
     assert!(kills >= 1);
+}
+
+/// The protocol table, enumerated: after which event a commit ends, and so after which a kill falls. Every kill is
+/// taken over, and the run ends.
+#[test]
+fn after_every_row_of_the_table_there_is_a_kill() {
+    const ASK_SHELL_FIRST: &str = "default = \"allow\"\n[[rule]]\neffect = \"ask\"\nmatch = \"shell:run:*\"\nwhen = \"before-run\"\nreason = \"commands are asked about\"\n";
+    const DENY_SHELL: &str =
+        "default = \"allow\"\n[[rule]]\neffect = \"deny\"\nmatch = \"shell:run:*\"\nreason = \"no commands\"\n";
+    let write = || call("file.write", r#"{"path":"x.txt","content":"x"}"#);
+    let shell = || call("shell.execute", r#"{"command":"echo line >> seed.txt"}"#);
+    let unkeyed = || call("effect.unkeyed", "{}");
+    let worlds: [(&str, bool, Vec<ProviderBlock>); 5] = [
+        (ALLOW, false, vec![write(), shell(), unkeyed()]),
+        (ASK_WRITES, false, vec![write()]),
+        (ASK_WRITES, true, vec![write()]),
+        (ASK_SHELL_FIRST, false, vec![shell()]),
+        (DENY_SHELL, false, vec![shell()]),
+    ];
+    let rows: BTreeSet<&str> = std::thread::scope(|scope| {
+        let lived = worlds.map(|(rules, refuses, calls)| scope.spawn(move || rows_of(rules, refuses, &calls)));
+        lived.into_iter().flat_map(|lived| lived.join().unwrap()).collect()
+    });
+    let before = ["accepted", "model_intent", "approval_requested", "approval_decided", "waiting", "denied"];
+    let after = ["act_intent", "outcome_unknown", "act_result", "discarded", "finished"];
+    let wanted: BTreeSet<&str> = before.into_iter().chain(after).collect();
+    assert_eq!(rows, wanted, "a commit that ends otherwise is a row the table lacks");
+}
+
+/// The kinds of event after which a kill fell, in a job of these calls that is killed after each of its commits.
+fn rows_of(rules: &str, refuses: bool, calls: &[ProviderBlock]) -> BTreeSet<&'static str> {
+    let mut answers: Vec<_> = calls.iter().map(|call| vec![call.clone()]).collect();
+    answers[0].insert(0, text(FAILS_FIRST));
+    answers.push(vec![text("Done.")]);
+    let mut rows = BTreeSet::new();
+    for kill_after in 1..TIMES_MAX {
+        let world = World::new(answers.clone(), rules);
+        let world = if refuses { world.refusing() } else { world };
+        let killed = matches!(world.live(&run_id(), Some(kill_after)), Death::Killed);
+        rows.insert(world.records(&run_id()).pop().unwrap().event.kind());
+        let mut resolved = 0;
+        while !world.store().run(&run_id()).unwrap().status.is_final() {
+            if let Ended::Waiting(WaitingOn::Resolution { .. }) = world.live_to_the_end(&run_id()) {
+                rows.insert("outcome_unknown");
+                world.resolve(&run_id(), Resolution::Done);
+                resolved += 1;
+            }
+            assert!(resolved <= 1, "killed after {kill_after}, {rules}: one kill leaves one outcome unknown");
+        }
+        assert!(world.outside.unkeyed.load(Ordering::SeqCst) <= 1, "killed after {kill_after}, {rules}");
+        if !killed {
+            return rows;
+        }
+    }
+    panic!("the job has more than {TIMES_MAX} commits")
 }
 
 /// Forward and back by an hour, each time it is looked at.

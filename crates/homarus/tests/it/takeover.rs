@@ -140,6 +140,21 @@ fn two_that_take_over_everything_share_it() {
     program.verify();
 }
 
+#[test]
+fn a_driver_that_stands_still_is_not_taken_for_dead() {
+    let program = Program::with_turns(vec![Turn::text("Done at last.").hold()]);
+    let mut frozen = program.spawn(&["run", "hello", "--json"]);
+    program.wait_for_model_calls(1);
+    frozen.signal(nix::sys::signal::Signal::SIGSTOP);
+    let done = program.output(&["runs", "resume", "last"]);
+    assert!(done.code == 1 && done.stderr.contains("is being worked on by another process"), "{done:?}");
+    assert_eq!(response(&program.output(&["runs", "resume-all", "--paused", "--json"]).stdout)["taken"], 0);
+    frozen.signal(nix::sys::signal::Signal::SIGCONT);
+    program.server.release();
+    assert_eq!(frozen.finish().code, 0);
+    assert!(!program.kinds().contains(&"taken_over".to_owned()));
+}
+
 /// Ownership hangs on a lock file. Whoever takes that away while its driver lives makes two drivers of one run; then
 /// the epoch keeps the first from changing anything.
 #[test]

@@ -170,8 +170,11 @@ impl Action {
             }
             Kind::Append => ("shell.execute", json!({"command": format!("sleep 0.03; echo {token} >> {LOG}")})),
             Kind::Many => {
+                // No `$(seq ...)`: what a command makes up is asked about.
+                let numbers: Vec<String> = (1..=MANY_FILES).map(|number| number.to_string()).collect();
+                let numbers = numbers.join(" ");
                 let command = format!(
-                    "mkdir -p many-{token}/deep; for i in $(seq 1 {MANY_FILES}); do echo {token} > many-{token}/deep/$i.txt; \
+                    "mkdir -p many-{token}/deep; for i in {numbers}; do echo {token} > many-{token}/deep/$i.txt; \
                      done; rm old-{token}.txt; mv from-{token}.txt to-{token}.txt"
                 );
                 ("shell.execute", json!({ "command": command }))

@@ -83,9 +83,8 @@ pub fn printed(log: &RunLog, remains: &[Remains]) -> Vec<Finding> {
     }
     let mut printers: BTreeMap<u64, usize> = BTreeMap::new();
     for (process, one) in remains.iter().enumerate() {
-        let events = one.lines.iter().filter(|line| line["run_id"] == *log.run && is_event(line));
         let mut owned: Option<u64> = None;
-        for line in events {
+        for line in one.events_of(&log.run) {
             let seq = seq_of(line);
             if by_seq.get(&seq) != Some(&line) {
                 let text =
@@ -147,7 +146,9 @@ pub fn effects(evidence: &Evidence) -> Vec<Finding> {
                 (times, _) => finding(Line::UnkeyedRepeated, text(&format!("the server saw it {times} times"))),
             },
             _ => match (action.seen(&evidence.files), course.is_merged) {
-                (Seen::Once, true) | (Seen::Absent, false) => {}
+                (Seen::Once, true) => {}
+                (Seen::Absent, false) if course.is_refused => {}
+                (Seen::Absent, false) => finding(Line::EffectLost, text("nobody refused it, and it was not merged")),
                 (Seen::Absent, true) => finding(Line::EffectLost, text("merged, and not in the workspace")),
                 (Seen::More, _) => finding(Line::WorkspaceTwice, text("more than once in the workspace")),
                 (Seen::Half, _) => finding(Line::HalfMerged, text("half in the workspace")),
@@ -170,6 +171,8 @@ struct Course {
     has_result: bool,
     has_failed: bool,
     is_merged: bool,
+    /// A person said no.
+    is_refused: bool,
     resolved: Option<Resolution>,
 }
 
@@ -181,7 +184,8 @@ impl Course {
             }
             _ => None,
         })?;
-        let mut course = Self { call, has_result: false, has_failed: false, is_merged: false, resolved: None };
+        let (has_result, has_failed, is_merged, is_refused, resolved) = (false, false, false, false, None);
+        let mut course = Self { call, has_result, has_failed, is_merged, is_refused, resolved };
         for event in events {
             match event {
                 Event::ActResult(result) if result.call == course.call => {
@@ -189,6 +193,9 @@ impl Course {
                 }
                 Event::Merged { call, report } if *call == course.call => {
                     course.is_merged = report.conflicts.is_empty();
+                }
+                Event::ApprovalDecided { call, approval } if *call == course.call => {
+                    course.is_refused = !approval.granted;
                 }
                 Event::Resolved { call, decision, .. } if *call == course.call => course.resolved = Some(*decision),
                 _ => {}
@@ -208,13 +215,20 @@ impl Course {
     }
 }
 
+impl Remains {
+    /// What it printed as durable of this run.
+    pub fn events_of<'a>(&'a self, run: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["run_id"] == *run && is_event(line))
+    }
+}
+
 pub fn seq_of(line: &Value) -> u64 {
     line["seq"].as_u64().unwrap_or(0)
 }
 
-/// Live lines have an offset, and the last line of a process is no event.
+/// Live lines have an offset, and lines about a whole run have no time.
 fn is_event(line: &Value) -> bool {
-    line["offset"].is_null() && line["kind"] != "run_ended" && !line["kind"].is_null()
+    line["offset"].is_null() && line["kind"] != "run_ended" && line["at_ms"].is_u64() && !line["kind"].is_null()
 }
 
 fn is_taking(line: &Value) -> bool {

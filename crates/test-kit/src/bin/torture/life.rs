@@ -183,6 +183,11 @@ impl<'a> Life<'a> {
         if let Some(call) = detail["unknown"].as_str() {
             self.resolve(run, call).await?;
         }
+        if self.chance.percent(12) {
+            // Takes over what other jobs left too.
+            let all = ["runs", "resume-all", "--paused", "--at-once", "2", "--json"];
+            return self.process(Some(run), &all).await;
+        }
         self.process(Some(run), &["runs", "resume", run, "--approvals-from", "cli", "--json"]).await
     }
 
@@ -295,6 +300,8 @@ impl<'a> Life<'a> {
             None if remains.killed => {}
             // Done, denied, waits: what the journal says of it is looked at later.
             Some(0 | 3 | 4) => {}
+            // One of all the runs it took over was stopped on purpose, or failed: that job's own evidence says so.
+            Some(1 | 130) if remains.what.starts_with("runs resume-all") => {}
             Some(1) if lost => {}
             code => self.find(Line::Unexpected, "", text(&format!("ended with {code:?}"))),
         }
