@@ -1,10 +1,10 @@
 //! The key that signs the heads: made once per state folder, readable by its owner alone.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -56,7 +56,7 @@ fn place(path: &Path, text: &str, mode: u32) -> Result<(), StoreError> {
     fs::remove_file(&draft).map_err(StoreError::io("remove", draft))?;
     match linked {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("create", path)(error)),
-        _ => sync_folder(path),
+        _ => layout::sync_folder_of(path),
     }
 }
 
@@ -67,11 +67,6 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<(), StoreError> {
         file.sync_all()
     };
     write().map_err(StoreError::io("write", path))
-}
-
-pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
-    let folder: PathBuf = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    File::open(&folder).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", folder))
 }
 
 fn read_hex(path: &Path) -> Result<[u8; 32], StoreError> {

@@ -1,7 +1,7 @@
 //! Where things lie in the state folder.
 
 use std::{
-    fs::DirBuilder,
+    fs::{DirBuilder, File},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -59,6 +59,16 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The names of new folders are on the disk when it returns: what is synced in them must be found again.
 pub(crate) fn create_folder(folder: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(StoreError::io("create", folder))
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(StoreError::io("create", folder))?;
+    missing.into_iter().rev().try_for_each(sync_folder_of)
+}
+
+/// Syncs the folder something stands in.
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
+    // Of a relative name with one part it is the current one.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", folder))
 }

@@ -146,7 +146,7 @@ fn connect(dir: &Path, journal_bytes_max: u64) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // Until it is known to be ours to write: a program that is too old leaves even the log as it was.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log(dir))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     let pages_max = i64::try_from(journal_bytes_max / PAGE_BYTES).unwrap_or(i64::MAX).clamp(1, 4_294_967_294);
@@ -181,6 +181,7 @@ fn agree_on_format(
                     switch_to_wal(connection)?;
                 }
                 bring_up(connection, dir, older, now_ms, migrations)?;
+                layout::sync_folder_of(&layout::database(dir))?;
             }
         } else {
             thread::sleep(ALONE_PAUSE);

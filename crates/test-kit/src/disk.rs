@@ -3,7 +3,8 @@
 //! The kernel sees a file of a fixed size; with a loop device and a real file system on it, everything that a
 //! program and the kernel do to the disk passes here, whatever system call caused it. After a power loss the
 //! disk holds all that was written before its last flush, and of what came later a part: any sectors, in any
-//! order. Needs root, `/dev/fuse` and loop devices.
+//! order. It can also refuse writes of some content, as a disk that fails does. Needs root,
+//! `/dev/fuse` and loop devices.
 
 use std::{
     ffi::OsStr,
@@ -44,6 +45,9 @@ struct Log {
     base: Vec<u8>,
     now: Vec<u8>,
     ops: Vec<Op>,
+    /// Writes that hold this fail; empty: none.
+    bad_content: Vec<u8>,
+    failed: u64,
 }
 
 impl RecordingDisk {
@@ -64,6 +68,16 @@ impl RecordingDisk {
         let mut log = self.lock();
         log.base = log.now.clone();
         log.ops.clear();
+    }
+
+    /// From here on a write that holds these bytes fails and leaves what was there; empty: none fails.
+    pub fn refuse(&self, content: &[u8]) {
+        self.lock().bad_content = content.to_vec();
+    }
+
+    /// How many writes failed.
+    pub fn failed(&self) -> u64 {
+        self.lock().failed
     }
 
     /// How many writes and flushes there were.
@@ -207,6 +221,11 @@ impl Filesystem for Shown {
         reply: ReplyWrite,
     ) {
         let mut log = lock(&self.log);
+        let bad = log.bad_content.clone();
+        if !bad.is_empty() && data.windows(bad.len()).any(|window| window == bad) {
+            log.failed += 1;
+            return reply.error(Errno::EIO);
+        }
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         match at.checked_add(data.len()) {
             Some(end) if end <= log.now.len() => {
@@ -235,7 +254,7 @@ mod tests {
     #[test]
     fn what_was_flushed_stays_and_what_was_not_may_be_torn() {
         let ops = vec![write(0, 1), Op::Flush, write(2, 2), write(2, 3), Op::Flush, write(4, 4)];
-        let log = Log { base: vec![0; 6 * SECTOR_BYTES], now: Vec::new(), ops };
+        let log = Log { base: vec![0; 6 * SECTOR_BYTES], ops, ..Log::default() };
         let sectors = |position: usize, seed: u64| -> Vec<u8> {
             let image = log.after_power_loss(position, seed);
             image.chunks(SECTOR_BYTES).map(|sector| sector[0]).collect()

@@ -161,7 +161,14 @@ impl<M: Machine> Life<'_, M> {
             let classes = [ModelErrorClass::Network, ModelErrorClass::Auth, ModelErrorClass::BadRequest];
             let class = classes[self.below(3)];
             let retry_after_ms = None;
-            return self.add(Event::ModelFailed { step, model, class, message: "no".to_owned(), retry_after_ms });
+            return self.add(Event::ModelFailed {
+                step,
+                model,
+                class,
+                message: "no".to_owned(),
+                retry_after_ms,
+                wall_ms: 0,
+            });
         }
         // Without further choices the model says that it is done.
         for index in 0..self.below(4) as u32 {
@@ -347,6 +354,7 @@ pub fn accepted(machine: &str, text: &str, conversation: bool) -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        answer_ms_max: 900_000,
         conversation,
         system: Hash::ZERO,
         tools: Hash::ZERO,

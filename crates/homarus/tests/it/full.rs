@@ -27,6 +27,8 @@ fn a_run_whose_journal_is_full_stops_and_goes_on() {
             shell("head -c 1500000 /dev/urandom | base64; echo two > two"),
             Turn::text("done"),
             Turn::text("done"),
+            Turn::text("done"),
+            Turn::text("done"),
         ];
         let program = Program::with_turns(turns);
         small_disk(&program.home, c"size=9m,mode=755");
@@ -75,8 +77,9 @@ fn a_workspace_without_room_is_not_merged_in_part() {
     apart(|| {
         let write =
             "head -c 300000 /dev/zero > a; mkdir d; head -c 300000 /dev/zero > d/b; head -c 300000 /dev/zero > z";
-        let program =
-            Program::with_turns(vec![shell(write), Turn::text("done"), Turn::text("done"), Turn::text("done")]);
+        // The model is asked again while a merge is under way, so each try may use up an answer.
+        let turns = [shell(write)].into_iter().chain((0..10).map(|_| Turn::text("done"))).collect();
+        let program = Program::with_turns(turns);
         small_disk(&program.workspace, c"size=1m,mode=755");
         let ballast = program.workspace.join("ballast");
         std::fs::write(&ballast, vec![0; 400_000]).unwrap();

@@ -43,7 +43,8 @@ fn layer(root: &Path, files: &[(&str, Vec<u8>)], removed: &[&str]) -> LayerDiff 
     for (path, content) in files {
         for (at, _) in path.match_indices('/') {
             let folder = path[..at].to_owned();
-            if fs::create_dir(upper.join(&folder)).is_ok() {
+            fs::create_dir_all(upper.join(&folder)).unwrap();
+            if !changes.iter().any(|change: &Change| change.path == folder) {
                 changes.push(Change { path: folder, old: Entry::Absent, new: Entry::Folder { mode: 0o755 } });
             }
         }
@@ -120,6 +121,22 @@ fn where_a_conflict_cannot_be_kept_nothing_is_merged() {
         assert_eq!(report.merged, ["a"]);
         assert_eq!(fs::read(&report.conflicts[0].kept_at).unwrap().len(), LARGE_BYTES);
         assert_eq!(fs::read_to_string(workspace.join("b")).unwrap(), "by somebody else");
+    });
+}
+
+/// Killed when it had just made a folder: the next one finds what waited above it.
+#[test]
+fn what_a_killed_merge_left_waiting_is_taken_away() {
+    in_memory(|root| {
+        let workspace = small(root);
+        let diff = layer(root, &[("new/deep/b", b"new".to_vec())], &[]);
+        for folder in ["", "new", "new/deep"] {
+            fs::create_dir_all(workspace.join(folder)).unwrap();
+            fs::write(workspace.join(folder).join(merge::temporary("new/deep/b")), "waits").unwrap();
+        }
+        run(root, &diff).unwrap();
+        let names: Vec<String> = picture(&workspace).into_keys().collect();
+        assert_eq!(names, ["new", "new/deep", "new/deep/b"]);
     });
 }
 

@@ -87,6 +87,7 @@ impl Merge<'_> {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("`{path}` can never be merged")));
         }
         let Entry::File { hash, mode, .. } = change.new else { return Ok(()) };
+        self.sweep(path);
         // Whatever cannot be looked at now is found to be a conflict when its turn comes.
         if let Ok(Some(place)) = self.workspace.place(path)
             && let Ok(Seen::Entry(now)) = entry::look_at(&place)
@@ -121,6 +122,17 @@ impl Merge<'_> {
                 return Ok((folder.to_owned(), place));
             }
             folder = folder.rsplit_once('/').map_or("", |(folder, _)| folder);
+        }
+    }
+
+    /// Removes what a merge that was killed left for this path: it may have waited in any folder above, while those
+    /// below were not made yet.
+    fn sweep(&self, path: &str) {
+        let name = temporary(path);
+        for (at, _) in path.match_indices('/').chain([(0, "")]) {
+            if let Ok(Some(left)) = self.workspace.place(&join(&path[..at], &name)) {
+                left.remove();
+            }
         }
     }
 
@@ -365,7 +377,7 @@ fn replaces(old: &Entry) -> bool {
 }
 
 /// The same name each time, so that a repeated merge replaces what a killed one left.
-fn temporary(path: &str) -> String {
+pub(super) fn temporary(path: &str) -> String {
     format!(".homarus-merge-{}", Hash::of(path.as_bytes()).short())
 }
 

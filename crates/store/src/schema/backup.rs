@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, backup::Backup};
 
-use crate::{error::StoreError, key::sync_folder, layout};
+use crate::{error::StoreError, layout};
 
 /// Older ones are removed after a change that worked.
 const BACKUPS_MAX: usize = 3;
@@ -75,5 +75,5 @@ fn copy(connection: &Connection, draft: &Path) -> rusqlite::Result<()> {
 fn keep(draft: &Path, path: &Path) -> Result<(), StoreError> {
     File::open(draft).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", draft))?;
     fs::rename(draft, path).map_err(StoreError::io("rename", draft))?;
-    sync_folder(path)
+    layout::sync_folder_of(path)
 }
