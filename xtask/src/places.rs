@@ -17,9 +17,9 @@ pub struct Places {
     pub models: PathBuf,
     /// Python packages that tests use.
     pub venv: PathBuf,
-    cache: PathBuf,
     /// The providers' own Python clients, apart because they and the model servers want different versions of things.
     pub clients_venv: PathBuf,
+    cache: PathBuf,
 }
 
 impl Places {

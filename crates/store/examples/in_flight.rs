@@ -48,6 +48,7 @@ async fn begin(store: Arc<Store>, at: u32, workspace: PathBuf, model: ModelRef) 
         agent: None,
         models: vec![model.clone()],
         models_why: String::new(),
+        answer_ms_max: 900_000,
         profile: Profile {
             grants: Vec::new(),
             rules: "default = \"deny\"\n".into(),

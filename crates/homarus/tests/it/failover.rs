@@ -23,6 +23,7 @@ macro_rules! scenarios {
 scenarios! {
     next_model_with_its_own_key: "a refused key: the next model is asked at once, each with its own key, and the cost is booked to the one that served", own_keys;
     circuit_skips_in_later_steps: "a model that keeps failing is skipped in later steps, and the event says why", circuit;
+    a_model_that_recovered_is_asked_again: "a model that was skipped is tried again after its pause, and serves again once it answers", recovery;
     last_model_is_asked_although_open: "the only model left is asked although its circuit is open", last_resort;
     broken_text_is_kept: "an answer that breaks off after text was shown: the text stays and the next step goes on from it", broken_text;
     call_of_a_broken_answer_runs_once: "an answer that breaks off after its tool call was complete: the call runs, once", broken_call;
@@ -106,6 +107,21 @@ fn circuit() {
     assert!(done.stderr.contains("first/m is not asked"), "{}", done.stderr);
     assert_eq!(program.file("a.txt").as_deref(), Some("hi\n"));
     program.verify();
+}
+
+/// The command outlasts the pause, whatever else takes its time.
+fn recovery() {
+    let program = Program::with_turns(vec![Turn::status(503, &[], "{}"), Turn::text("Back."), Turn::text("Back.")]);
+    let second = other(&program, vec![Turn::call("shell.execute", json!({"command": "sleep 1.2; echo hi > a.txt"}))]);
+    let text = two(&program.server, &second, "");
+    configure(&program, &format!("{text}[models.failover]\nfailures = 1\nopen_s = 1\n"));
+    let done = with_keys(program.bare_command(&AUTO));
+    assert_eq!(done.code, 0, "{done:?}");
+    let served: Vec<Value> =
+        events_of(&program, "model_result").into_iter().map(|event| event["served_by"].clone()).collect();
+    assert_eq!(served[..2], [json!("second/m"), json!("first/m")], "{served:?}");
+    assert_eq!(events_of(&program, "model_skipped").len(), 1);
+    assert_eq!(second.model_calls().len(), 1);
 }
 
 fn last_resort() {

@@ -4,7 +4,7 @@ use homarus_contract::model::{ModelErrorClass, Models, Price};
 use homarus_models::ProviderKind;
 use homarus_test_kit::{ModelServer, Script};
 
-use crate::support::{KINDS, SECRET, registry};
+use crate::support::{KINDS, SECRET, registry, registry_with};
 
 async fn server() -> ModelServer {
     let models = ["zeta:1b", "alpha-2"].map(str::to_owned).to_vec();
@@ -49,4 +49,32 @@ async fn what_is_known_of_a_model() {
     assert!(ollama.price == free && ollama.is_local);
     let cloud = info(ProviderKind::Ollama, "ollama/gpt-oss:120b-cloud");
     assert!(cloud.price.is_none() && !cloud.is_local);
+}
+
+/// Under a name of one's own a model costs what its maker asks, where the maker serves it, and holds no more than was
+/// said of the provider.
+#[tokio::test]
+async fn a_provider_of_ones_own_has_its_makers_prices_and_its_own_bounds() {
+    let info = |base_url: &str| {
+        let registry = registry_with(ProviderKind::OpenAiResponses, "http://127.0.0.1:1", |provider| {
+            provider.id = "work".to_owned();
+            provider.base_url = base_url.to_owned();
+            provider.context_tokens = Some(5_000);
+            provider.output_tokens_max = Some(300);
+        });
+        registry.info(&"work/gpt-5-mini".parse().unwrap())
+    };
+    let at_openai = info("https://api.openai.com");
+    let known = registry(ProviderKind::OpenAi, "http://127.0.0.1:1").info(&"openai/gpt-5-mini".parse().unwrap());
+    assert!(at_openai.price.is_some() && at_openai.price == known.price);
+    assert_eq!((at_openai.context_tokens, at_openai.output_tokens_max), (5_000, 300));
+    assert_eq!(info("https://gateway.example").price, None, "nobody knows what a gateway asks");
+}
+
+/// Gemini lists models that answer no questions: they are left out.
+#[tokio::test]
+async fn models_that_only_embed_are_not_listed() {
+    let server = server().await;
+    let names = registry(ProviderKind::Gemini, &server.base_url()).list("gemini").await.unwrap();
+    assert!(!names.contains(&"embeds-only".to_owned()), "{names:?}");
 }
