@@ -139,6 +139,10 @@ impl<M: Machine> Life<'_, M> {
     /// `false`: the run rests for good.
     fn follow(&mut self, command: Command) -> Result<bool, String> {
         match command {
+            // Whether a circuit is open is chance to a machine; the last model left is asked all the same.
+            Command::CallModel { step, model, is_last_resort: false, .. } if self.chance(10) => {
+                self.add(Event::ModelSkipped { step, model, why: "it failed".to_owned(), retry_in_ms: 1 })?;
+            }
             Command::CallModel { step, attempt, model, .. } => self.ask(step, attempt, model)?,
             Command::Act { action, attempt, approval } => self.act(action, attempt, approval)?,
             Command::Settle { action, result, hold, approval, .. } => self.settle(action, &result, hold, approval)?,
@@ -160,15 +164,8 @@ impl<M: Machine> Life<'_, M> {
         if self.chance(8) {
             let classes = [ModelErrorClass::Network, ModelErrorClass::Auth, ModelErrorClass::BadRequest];
             let class = classes[self.below(3)];
-            let retry_after_ms = None;
-            return self.add(Event::ModelFailed {
-                step,
-                model,
-                class,
-                message: "no".to_owned(),
-                retry_after_ms,
-                wall_ms: 0,
-            });
+            let (message, retry_after_ms, wall_ms) = ("no".to_owned(), None, self.below(1_000) as u64);
+            return self.add(Event::ModelFailed { step, model, class, message, retry_after_ms, wall_ms });
         }
         // Without further choices the model says that it is done.
         for index in 0..self.below(4) as u32 {
@@ -347,6 +344,7 @@ pub fn accepted(machine: &str, text: &str, conversation: bool) -> Accepted {
             ModelRef { provider: "b".to_owned(), model: "y".to_owned() },
         ],
         models_why: String::new(),
+        answer_ms_max: 900_000,
         profile: Profile {
             grants: Vec::new(),
             rules: String::new(),
