@@ -39,6 +39,7 @@ operations![
     runs::Fork,
     runs::Log,
     runs::Verify,
+    runs::Pause,
     runs::Resume,
     runs::ResumeAll,
     runs::Say,

@@ -45,6 +45,10 @@ operation!(
     Verify, "runs.verify", "POST" "/v1/runs/verify", needs "runs:read", VerifyRequest => VerifyResponse
 );
 operation!(
+    /// Stops a run where its step ends; resuming it goes on.
+    Pause, "runs.pause", "POST" "/v1/runs/{run}/pause", needs "runs:cancel", RunRequest => PauseResponse
+);
+operation!(
     /// Goes on with a run that was interrupted or waits.
     Resume, "runs.resume", "POST" "/v1/runs/{run}/resume", needs "runs:start", RunRequest => Ended
 );
@@ -57,7 +61,7 @@ operation!(
     Say, "runs.say", "POST" "/v1/runs/{run}/messages", needs "runs:start", SayRequest => Ended
 );
 operation!(
-    /// Changes the model, agent or rules of a run that rests.
+    /// Changes the model, agent or rules of a run; of one that is under way, where its step ends.
     Configure, "runs.configure", "PATCH" "/v1/runs/{run}", needs "runs:configure",
     ConfigureRequest => ConfigureResponse
 );
@@ -239,6 +243,16 @@ pub struct ConfigureRequest {
 pub struct ConfigureResponse {
     pub run: RunId,
     pub changed: String,
+    /// The process that works on it makes the change where its step ends.
+    #[serde(default)]
+    pub pending: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PauseResponse {
+    pub run: RunId,
+    /// What it rests as; `None`: the process that works on it stops where its step ends.
+    pub status: Option<RunStatus>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

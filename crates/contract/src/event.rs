@@ -50,7 +50,7 @@ pub enum Event {
     Said {
         inbound: Inbound,
     },
-    /// Between two turns: another model, agent or set of rules from here on.
+    /// Between two steps: another model, agent, budget or set of rules from here on.
     Reconfigured(Reconfigured),
 
     /// A model is about to be asked.
@@ -229,7 +229,10 @@ pub struct Reconfigured {
     pub system: Option<Hash>,
     /// Blob, as in [`Accepted::tools`].
     pub tools: Option<Hash>,
-    /// `cli:USER`, `chat:USER`, ...
+    /// What was used until here counts against it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// `cli:USER`, `chat:USER`, `signal:USER`, ...
     pub who: String,
     /// For people: what changed.
     pub why: String,
@@ -238,13 +241,14 @@ pub struct Reconfigured {
 impl Reconfigured {
     /// Nothing is different yet.
     pub fn by(who: String) -> Self {
-        Self { agent: None, models: None, profile: None, system: None, tools: None, who, why: String::new() }
+        let why = String::new();
+        Self { agent: None, models: None, profile: None, system: None, tools: None, budget: None, who, why }
     }
 }
 
 impl Accepted {
     pub fn reconfigure(&mut self, change: &Reconfigured) {
-        let Reconfigured { agent, models, profile, system, tools, who: _, why: _ } = change.clone();
+        let Reconfigured { agent, models, profile, system, tools, budget, who: _, why: _ } = change.clone();
         self.agent = agent.or(self.agent.take());
         self.models = models.unwrap_or_else(|| std::mem::take(&mut self.models));
         if let Some(profile) = profile {
@@ -252,6 +256,7 @@ impl Accepted {
         }
         self.system = system.unwrap_or(self.system);
         self.tools = tools.unwrap_or(self.tools);
+        self.budget = budget.unwrap_or(self.budget);
     }
 
     /// As the run is now: its first event, with all that was changed since. `None` if these are not the
@@ -371,8 +376,12 @@ pub enum WaitingOn {
     },
     /// The next message of a conversation.
     Message,
-    /// The run was interrupted (Ctrl-C) and goes on with `runs resume`.
-    Resume,
+    /// The run was stopped on purpose and goes on with `runs resume`.
+    Resume {
+        /// Who paused it from another process; empty: it was interrupted where it ran.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        who: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::{
     BoxFuture,
     budget::{Budget, BudgetChange, BudgetState},
-    event::{Event, Record},
+    event::{Event, Reconfigured, Record},
     gate::Approval,
     ids::{CallId, DriverId, Hash, RunId, StreamId},
 };
@@ -88,6 +88,8 @@ pub enum JournalError {
     NoSuchBlob(Hash),
     #[error("run {0} is being worked on by another process")]
     Busy(RunId),
+    #[error("nobody works on run {0} now")]
+    NotDriven(RunId),
     /// A finished run is history: nothing is added to it, and nobody takes it over.
     #[error("run {0} has finished")]
     AlreadyFinished(RunId),
@@ -162,6 +164,20 @@ pub struct RunRow {
     pub cost_known: bool,
 }
 
+/// What a process leaves for the driver of a run, to be done where one step has ended and the next has not begun.
+/// The end of a run is no such request: it does not wait for a step, see [`Journal::request_cancel`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "want", rename_all = "snake_case")]
+pub enum Request {
+    /// The run rests until `runs resume`.
+    Pause {
+        who: String,
+    },
+    Reconfigure {
+        change: Box<Reconfigured>,
+    },
+}
+
 /// Events read at once where all are wanted.
 const READ_PAGE: u32 = 1_000;
 
@@ -225,6 +241,19 @@ pub trait Journal: Send + Sync {
     fn request_cancel(&self, run: RunId) -> BoxFuture<'_, Result<(), JournalError>>;
 
     fn cancel_requested(&self, run: &RunId) -> Result<bool, JournalError>;
+
+    /// A request any process may leave for the owner, with the blobs it names. [`JournalError::NotDriven`] for a pause
+    /// of a run that nobody drives.
+    fn leave_request(
+        &self,
+        run: RunId,
+        request: Request,
+        blobs: Vec<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), JournalError>>;
+
+    /// What was left and not done yet, oldest first. Each is gone with the event that does it: a change with its
+    /// `reconfigured`, a pause when the run rests.
+    fn requests(&self, run: &RunId) -> Result<Vec<Request>, JournalError>;
 
     /// An answer any process may leave for the owner to journal.
     fn leave_answer(&self, run: RunId, call: CallId, approval: Approval) -> BoxFuture<'_, Result<(), JournalError>>;

@@ -1,6 +1,6 @@
 //! Asking a model: one attempt, its stream, and the tool calls that start while it still streams.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, ops::ControlFlow, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::OptionFuture};
 use homarus_contract::{
@@ -15,7 +15,7 @@ use homarus_contract::{
     model::{Admission, ModelError, ModelErrorClass, ModelEvent, ModelRef, ModelRequest, ProviderBlock},
 };
 
-use crate::{DriverError, batch::Batch, journal_error, ports::Live, session::Session, settle::Merging, stop::Stop};
+use crate::{DriverError, batch::Batch, journal_error, ports::Live, session::Session, settle::Merging};
 
 /// Tool calls of one answer beyond this are refused with it.
 const CALLS_PER_ANSWER_MAX: u32 = 32;
@@ -54,8 +54,8 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     /// Asks the model; merges `free` settles meanwhile.
     pub(crate) async fn ask_model(&mut self, ask: Ask, free: Vec<Command>) -> Result<(), DriverError> {
         let wanted_ms = self.steady_ms();
-        if ask.backoff_ms > 0 && self.pause(&ask).await.is_some() {
-            return Ok(()); // The loop finds the stop and acts on it.
+        if ask.backoff_ms > 0 && self.pause(&ask).await.is_break() {
+            return Ok(()); // The loop finds why and acts on it.
         }
         let built = self.build_prompt(ask.messages)?;
         let info = self.driver.options.models.info(&ask.model);
@@ -136,12 +136,13 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         }
     }
 
-    /// Waits out a back-off; `Some` if the run is to stop instead.
-    async fn pause(&mut self, ask: &Ask) -> Option<Stop> {
+    /// Waits out a back-off; breaks if something else is to be done instead.
+    async fn pause(&mut self, ask: &Ask) -> ControlFlow<()> {
         self.live(&Live::Pause { model: ask.model.clone(), ms: ask.backoff_ms });
         tokio::select! {
-            stop = self.stop_wanted() => Some(stop),
-            () = tokio::time::sleep(Duration::from_millis(ask.backoff_ms)) => None,
+            _ = self.stop_wanted() => ControlFlow::Break(()),
+            () = self.called() => ControlFlow::Break(()),
+            () = tokio::time::sleep(Duration::from_millis(ask.backoff_ms)) => ControlFlow::Continue(()),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod ports;
 mod act;
 mod ask;
 mod batch;
+mod between;
 mod calls;
 mod people;
 mod prompt;
@@ -76,7 +77,15 @@ pub enum Ended {
     /// A person must answer, and nobody here can.
     Waiting(WaitingOn),
     /// Stopped on request; the run goes on with `runs resume`.
-    Paused,
+    Paused {
+        /// Who left the request in the journal; empty: it came from this process.
+        who: String,
+    },
+    /// It does not rest: something about it was changed, or this process asked for it. Whoever drove it makes ready
+    /// for what it is now, and drives on.
+    HandedBack {
+        fence: Fence,
+    },
 }
 
 #[derive(Debug, Error)]
@@ -100,11 +109,14 @@ impl<M: Machine, J: Judge, L: Ledger> Driver<M, J, L> {
         Self { options, tools }
     }
 
-    /// Drives a run this process owns until it ends, waits for a person, or is stopped.
-    /// Gives ownership up unless the run was fenced away.
+    /// Drives a run this process owns until it ends, waits for a person, is stopped or handed back.
+    /// Gives ownership up unless the run was fenced away or handed back.
     pub async fn drive(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
         let mut session = Session::load(self, fence, control)?;
         let ended = session.run().await?;
+        if let Ended::HandedBack { .. } = ended {
+            return Ok(ended);
+        }
         self.options.journal.release(session.fence().clone()).await?;
         Ok(ended)
     }

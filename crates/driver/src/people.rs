@@ -20,6 +20,7 @@ enum Heard {
     Answer(Approval),
     Expired,
     Nobody,
+    Called,
     Stopped(Stop),
 }
 
@@ -39,6 +40,8 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                 self.note(Event::ApprovalDecided { call, approval });
             }
             Heard::Nobody => return Ok(Some(Ended::Waiting(on))),
+            // The loop finds what it was called for, and asks again if that changes nothing about the question.
+            Heard::Called => {}
             Heard::Stopped(stop) => return self.stopped(stop).await.map(Some),
         }
         Ok(None)
@@ -71,6 +74,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         tokio::select! {
             biased;
             stop = self.stop_wanted() => Heard::Stopped(stop),
+            () = self.called() => Heard::Called,
             approval = elsewhere => Heard::Answer(approval),
             decision = self.driver.options.approver.ask(question) => match decision {
                 Some(decision) => Heard::Answer(signed(decision, hash)),

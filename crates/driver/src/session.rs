@@ -98,6 +98,9 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             if let Some(stop) = self.stop_requested()? {
                 return self.stopped(stop).await;
             }
+            if let Some(ended) = self.between_steps().await? {
+                return Ok(ended);
+            }
             if let Some(ended) = self.advance().await? {
                 return Ok(ended);
             }
@@ -264,9 +267,9 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             }
             Stop::Turn => self.stop_turn().await,
             Stop::Pause => {
-                self.note(Event::Waiting { on: WaitingOn::Resume });
+                self.note(Event::Waiting { on: WaitingOn::Resume { who: String::new() } });
                 self.flush().await?;
-                Ok(Ended::Paused)
+                Ok(Ended::Paused { who: String::new() })
             }
         }
     }

@@ -1,6 +1,12 @@
 //! Stopping a run from outside: Ctrl-C in this process, or a mark in the database by another.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use homarus_contract::{ids::RunId, journal::Journal};
 use tokio::sync::watch;
@@ -25,17 +31,31 @@ pub enum Stop {
 #[derive(Debug, Clone)]
 pub struct Control {
     sender: Arc<watch::Sender<Option<Stop>>>,
+    wants_back: Arc<AtomicBool>,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Self { sender: Arc::new(watch::Sender::new(None)) }
+        Self { sender: Arc::new(watch::Sender::new(None)), wants_back: Arc::default() }
     }
 }
 
 impl Control {
     pub fn stop(&self, stop: Stop) {
         self.sender.send_replace(Some(stop));
+    }
+
+    /// Asks for the run back where a step has ended, without its resting: to go on with it otherwise.
+    pub fn hand_back(&self) {
+        self.wants_back.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn wants_back(&self) -> bool {
+        self.wants_back.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_wants_back(&self) -> bool {
+        self.wants_back.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn requested(&self) -> Option<Stop> {

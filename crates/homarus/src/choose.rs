@@ -22,6 +22,8 @@ use crate::{
 };
 
 pub const LOCAL: &str = "local";
+/// Why a run has the models it has, where a person named them.
+pub const NAMED: &str = "named with --model";
 
 /// Longest silence of the embedded model while it loads or reads a prompt on a slow machine.
 const LOCAL_SILENCE_MS: u64 = 600_000;
@@ -119,7 +121,7 @@ pub async fn models(
         for model in given {
             check(model, runtime)?;
         }
-        return Ok(Choice { models: given.to_vec(), why: "named with --model".to_owned() });
+        return Ok(Choice { models: given.to_vec(), why: NAMED.to_owned() });
     }
     if let Some(choice) = routed(request, agent, config, runtime) {
         return Ok(choice);

@@ -71,13 +71,15 @@ enum Runs {
     Fork(commands::runs_fork::Args),
     /// Check that nobody changed the journal
     Verify(commands::runs_verify::Args),
+    /// Stop a run where its step ends; `resume` goes on
+    Pause(commands::runs_pause::Args),
     /// Go on with a run that was interrupted or waits
     Resume(commands::runs_resume::Args),
     /// After a crash: go on with every run it interrupted
     ResumeAll(commands::runs_resume_all::Args),
     /// Say something further in a conversation
     Say(commands::runs_say::Args),
-    /// Change the model or the rules of a run that rests
+    /// Change the model, the agent or the rules of a run
     Configure(commands::runs_configure::Args),
     /// Answer a run's open question
     Approve(commands::runs_approve::Args),
@@ -170,6 +172,7 @@ impl Cli {
             Command::Runs(Runs::Diff(args)) => args.execute(),
             Command::Runs(Runs::Fork(args)) => args.execute(),
             Command::Runs(Runs::Verify(args)) => args.execute(),
+            Command::Runs(Runs::Pause(args)) => args.execute(),
             Command::Runs(Runs::Resume(args)) => args.execute(),
             Command::Runs(Runs::ResumeAll(args)) => args.execute(),
             Command::Runs(Runs::Say(args)) => args.execute(),

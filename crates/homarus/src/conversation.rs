@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use homarus_contract::{
     event::{Accepted, ApprovalsMode, Event, Inbound, Reconfigured, Record, WaitingOn},
     ids::{Hash, RunId},
-    journal::{Append, Fence, Journal, JournalError, RunRow, RunStatus},
+    journal::{Append, Fence, Journal, JournalError, Request, RunRow, RunStatus},
     model::ModelRef,
     text::one_line,
 };
@@ -88,24 +88,51 @@ impl Runtime {
         self.add(run, &WaitingOn::Message, events, Vec::new()).await
     }
 
-    /// Changes a run that rests, and says what is different now.
+    /// Changes a run, and says what is different. One that is under way is changed by its driver where its step ends:
+    /// then the second is `true`.
     pub async fn reconfigure(
         &self,
         dirs: &Dirs,
         config: &Config,
         run: &RunId,
         change: Change,
-    ) -> Result<String, CliError> {
-        let on = rests_on(self.store.as_ref(), run)?.ok_or_else(|| not_at_rest(self.store.as_ref(), run))?;
-        let now = current(self.store.as_ref(), run)?;
+    ) -> Result<(String, bool), CliError> {
+        if self.store.run(run)?.status.is_final() {
+            return Err(JournalError::AlreadyFinished(run.clone()).into());
+        }
+        let mut now = current(self.store.as_ref(), run)?;
+        let mut events = left_changes(self.store.as_ref(), run)?;
+        events.iter().for_each(|change| now.reconfigure(change));
         let (event, blobs) = self.worked_out(dirs, config, &now, change).await?;
         let why = event.why.clone();
-        let fence = self.add(run, &on, vec![Event::Reconfigured(event)], blobs).await?;
+        let on = match rests_on(self.store.as_ref(), run)? {
+            Some(on) if !self.store.run(run)?.owner_alive => on,
+            _ => {
+                let request = Request::Reconfigure { change: Box::new(event) };
+                self.store.leave_request(run.clone(), request, blobs).await?;
+                return Ok((why, true));
+            }
+        };
+        events.push(event);
+        self.change_at_rest(run, on, events, blobs).await?;
+        Ok((why, false))
+    }
+
+    /// Adds changes to a run that rests on `on`, and lets it rest on.
+    pub async fn change_at_rest(
+        &self,
+        run: &RunId,
+        on: WaitingOn,
+        changes: Vec<Reconfigured>,
+        blobs: Vec<Vec<u8>>,
+    ) -> Result<(), CliError> {
+        let events = changes.into_iter().map(Event::Reconfigured).collect();
+        let fence = self.add(run, &on, events, blobs).await?;
         let mut append = Append::new(fence);
         append.push(Event::Waiting { on });
         let fence = self.store.append(append).await?;
         self.store.release(fence).await?;
-        Ok(why)
+        Ok(())
     }
 
     async fn worked_out(
@@ -189,6 +216,15 @@ impl Runtime {
             }
         }
     }
+}
+
+/// Changes that were left for a driver that did not come to them.
+fn left_changes(journal: &dyn Journal, run: &RunId) -> Result<Vec<Reconfigured>, CliError> {
+    let change = |request| match request {
+        Request::Reconfigure { change } => Some(*change),
+        Request::Pause { .. } => None,
+    };
+    Ok(journal.requests(run)?.into_iter().filter_map(change).collect())
 }
 
 /// What the model has to be told before the next message: that changes of the conversation were undone since its

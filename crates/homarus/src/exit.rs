@@ -21,6 +21,8 @@ pub const USAGE: u8 = 2;
 pub const DENIED: u8 = 3;
 /// Waits for a person: an approval, or an outcome that is unknown.
 pub const WAITING: u8 = 4;
+/// Paused by another process.
+pub const PAUSED: u8 = 5;
 pub const CANCELLED: u8 = 130;
 
 /// A code and what it says; `homarus --help` and `docs/exit-codes.md` list them.
@@ -41,6 +43,7 @@ pub const CODES: &[ExitCode] = &[
     },
     ExitCode { code: DENIED, name: "denied", when: "a rule, a person or a budget did not allow it" },
     ExitCode { code: WAITING, name: "waits", when: "a person has to answer or to say what happened" },
+    ExitCode { code: PAUSED, name: "paused", when: "`homarus runs pause` stopped it; `homarus runs resume` goes on" },
     ExitCode { code: CANCELLED, name: "cancelled", when: "it was interrupted or cancelled" },
 ];
 
@@ -157,6 +160,7 @@ impl From<JournalError> for CliError {
             JournalError::Damaged(cause) => Self::failed("the journal is damaged")
                 .cause(cause)
                 .help("`homarus runs verify` says exactly what does not fit"),
+            JournalError::NotDriven(_) => Self::failed(error).help("`homarus runs show` says what it rests on"),
             other => Self::failed(other),
         }
     }

@@ -22,7 +22,7 @@ use homarus_contract::{
     tool::{ReadRules, SkillShelf, Tool},
 };
 use homarus_driver::{
-    Control, Driver, DriverError, Ended, Stop,
+    Control, Driver, DriverError, Ended,
     ports::{Approver, Observer},
 };
 use homarus_guard::{Guard, Hosts, Readable};
@@ -40,13 +40,17 @@ use crate::{
     machines::Machines,
     providers::{self, Provider},
     put,
+    reload::{self, Reloader, Slot},
     show::{human::Human, json::JsonLines, style::Style},
+    signals::{self, HangUps, Reading},
 };
 
 /// Text of small files that is packed into the first message.
 const PACKED_BYTES_MAX: usize = 6_000;
 /// Orphans that one command settles in passing.
 const ORPHANS_MAX: usize = 100;
+/// Events that are shown at once beside those a driver shows.
+const SHOWN_EVENTS_MAX: u32 = 100;
 
 /// Everything a command needs to drive runs.
 pub struct Runtime {
@@ -61,6 +65,8 @@ pub struct Runtime {
     pub providers: Vec<Provider>,
     guard: Arc<Guard>,
     sandbox: L1,
+    observer: Arc<dyn Observer>,
+    approver: Arc<dyn Approver>,
 }
 
 impl Drop for Runtime {
@@ -76,9 +82,24 @@ impl Runtime {
         config: &Config,
         observer: impl FnOnce(&Arc<Store>) -> Arc<dyn Observer>,
         approver: impl Approver + 'static,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Arc<Self>, CliError> {
         let store = Store::open(homarus_store::Options::new(&dirs.state))?;
         let observer = observer(&store);
+        Ok(Arc::new(Self::on(store, observer, Arc::new(approver), dirs, config)?))
+    }
+
+    /// The same journal and the same people, with another configuration.
+    pub fn renewed(&self, dirs: &Dirs, config: &Config) -> Result<Self, CliError> {
+        Self::on(self.store.clone(), self.observer.clone(), self.approver.clone(), dirs, config)
+    }
+
+    fn on(
+        store: Arc<Store>,
+        observer: Arc<dyn Observer>,
+        approver: Arc<dyn Approver>,
+        dirs: &Dirs,
+        config: &Config,
+    ) -> Result<Self, CliError> {
         let shelf = Arc::new(shelf(dirs)?);
         let mut options = sandbox_options(dirs, config, Some(&store))?;
         // Scripts of a skill can be run; nobody can write them.
@@ -102,8 +123,8 @@ impl Runtime {
             models: models.clone(),
             tools: all,
             sandbox: shared,
-            observer,
-            approver: Arc::new(approver),
+            observer: observer.clone(),
+            approver: approver.clone(),
             limits: config.limits(),
             calls_at_once: config.calls_at_once(),
             clock: Arc::new(now_ms),
@@ -112,7 +133,8 @@ impl Runtime {
             output_tokens_max: config.models.output_tokens_max,
         });
         let has_worker = choose::worker(&config.models.local).is_some_and(|worker| worker.is_file());
-        Ok(Self { store, models, driver, tools, shelf, has_worker, providers: providers::all(config)?, guard, sandbox })
+        let providers = providers::all(config)?;
+        Ok(Self { store, models, driver, tools, shelf, has_worker, providers, guard, sandbox, observer, approver })
     }
 
     /// Tells the guard what a run may do, as its events say.
@@ -147,9 +169,34 @@ impl Runtime {
         Ok(())
     }
 
-    /// Drives a run until it rests, tells how it ended, and gives the exit code.
-    pub async fn drive(&self, run: RunId, fence: Fence, json: bool) -> Result<u8, CliError> {
-        let response = self.drive_silently(run, fence).await?;
+    /// Shows what was added to a run after event `seq` by other hands than its driver's.
+    pub fn show_since(&self, run: &RunId, seq: u64) -> Result<(), CliError> {
+        for record in self.store.read(&run.stream(), seq, SHOWN_EVENTS_MAX)? {
+            self.observer.event(run, record.seq, record.at_ms, &record.event);
+        }
+        Ok(())
+    }
+
+    /// Drives a run until it rests, tells how it ended, and gives the exit code. On SIGHUP it goes on under the
+    /// configuration as it is then.
+    pub async fn drive(
+        self: &Arc<Self>,
+        run: RunId,
+        fence: Fence,
+        reloader: Reloader,
+        json: bool,
+    ) -> Result<u8, CliError> {
+        let control = Control::default();
+        let slot = Slot::default();
+        let hang_ups = HangUps::listen()?;
+        let reading = Reading { reloader, runtime: self.clone(), run: run.clone(), slot: slot.clone() };
+        let watchers = [
+            tokio::spawn(signals::watch(control.clone())),
+            tokio::spawn(signals::watch_hang_ups(hang_ups, control.clone(), reading)),
+        ];
+        let ended = reload::drive(self.clone(), &run, fence, &control, &slot).await;
+        watchers.iter().for_each(tokio::task::JoinHandle::abort);
+        let response = self.response(run, ended?)?;
         if json {
             put::line(&serde_json::to_string(&end_line(&self.store, &response)?).map_err(CliError::failed)?)?;
         } else {
@@ -159,30 +206,37 @@ impl Runtime {
     }
 
     /// The same, and tells nobody.
-    pub async fn drive_silently(&self, run: RunId, fence: Fence) -> Result<EndedResponse, CliError> {
+    pub async fn drive_silently(self: &Arc<Self>, run: RunId, fence: Fence) -> Result<EndedResponse, CliError> {
         let control = Control::default();
-        let watcher = tokio::spawn(watch_signals(control.clone()));
+        let watcher = tokio::spawn(signals::watch(control.clone()));
         let ended = self.drive_until(run, fence, &control).await;
         watcher.abort();
         ended
     }
 
     /// The same, until `control` stops it, which may be that of many runs.
-    pub async fn drive_until(&self, run: RunId, fence: Fence, control: &Control) -> Result<EndedResponse, CliError> {
-        self.register(&run)?;
-        let ended = self.driver.drive(fence, control).await?;
+    pub async fn drive_until(
+        self: &Arc<Self>,
+        run: RunId,
+        fence: Fence,
+        control: &Control,
+    ) -> Result<EndedResponse, CliError> {
+        let ended = reload::drive(self.clone(), &run, fence, control, &Slot::default()).await?;
         self.response(run, ended)
     }
 
     fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
         let row = self.store.run(&run)?;
         let is_message = ended == Ended::Waiting(WaitingOn::Message);
+        let mut is_paused_elsewhere = false;
         let (status, summary, next) = match ended {
             Ended::Finished { status, summary } => (exit::status_of(status), summary, None),
-            Ended::Paused => {
-                let next = format!("homarus runs resume {run}");
-                (RunStatus::Paused, "Interrupted.".to_owned(), Some(next))
+            Ended::Paused { who } | Ended::Waiting(WaitingOn::Resume { who }) => {
+                is_paused_elsewhere = !who.is_empty();
+                let summary = if is_paused_elsewhere { format!("Paused by {who}.") } else { "Interrupted.".to_owned() };
+                (RunStatus::Paused, summary, Some(format!("homarus runs resume {run}")))
             }
+            Ended::HandedBack { .. } => (RunStatus::Running, "It was handed back.".to_owned(), None),
             Ended::Waiting(WaitingOn::Resolution { call }) => (
                 RunStatus::Waiting,
                 format!("Nobody knows whether call {call} happened."),
@@ -199,11 +253,12 @@ impl Runtime {
                 let last = crate::commands::runs_show::detail(self.store.as_ref(), &run)?.summary.unwrap_or_default();
                 (RunStatus::Waiting, last, Some(format!("homarus runs say {run} \"MESSAGE\"")))
             }
-            Ended::Waiting(WaitingOn::Resume) => {
-                (RunStatus::Paused, "Interrupted.".to_owned(), Some(format!("homarus runs resume {run}")))
-            }
         };
-        let exit_code = if is_message { exit::DONE } else { exit::code_of(status) };
+        let exit_code = match status {
+            _ if is_message => exit::DONE,
+            RunStatus::Paused if is_paused_elsewhere => exit::PAUSED,
+            status => exit::code_of(status),
+        };
         Ok(EndedResponse {
             exit_code,
             cost_usd: row.cost_known.then(|| put::usd(row.budget.used.cost)),
@@ -253,35 +308,6 @@ fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
         put::say!("next: {next}");
     }
     Ok(())
-}
-
-/// The first Ctrl-C (or SIGTERM) finishes the journal and leaves a run that resumes; the second
-/// ends the process as a kill would, which the journal survives too.
-pub async fn watch_signals(control: Control) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if stopping {
-            leave_now();
-        }
-        stopping = true;
-        put::say!("\nstopping; once more to leave at once");
-        control.stop(Stop::Pause);
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "the user asked twice; the journal needs no farewell")]
-fn leave_now() -> ! {
-    crate::show::seat::give_back();
-    std::process::exit(i32::from(exit::CANCELLED))
 }
 
 pub fn observer(json: bool, store: &Arc<Store>) -> Arc<dyn Observer> {

@@ -6,13 +6,14 @@ use homarus_contract::{
     event::{Accepted, Event, Record},
     gate::{Approval, Ledger},
     ids::{CallId, Hash, RunId, StreamId},
-    journal::{Append, Fence, Journal, JournalError, RunRow},
+    journal::{Append, Fence, Journal, JournalError, Request, RunRow},
 };
 
 use crate::{
     Store,
+    error::unreadable,
     ops::{Command, Done},
-    read,
+    read, requests,
 };
 
 impl Ledger for Store {
@@ -77,6 +78,19 @@ impl Journal for Store {
 
     fn cancel_requested(&self, run: &RunId) -> Result<bool, JournalError> {
         self.readers.with(|connection| read::cancel_requested(connection, run))
+    }
+
+    fn leave_request(
+        &self,
+        run: RunId,
+        request: Request,
+        blobs: Vec<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.plain(Command::Request { run, request, blobs })
+    }
+
+    fn requests(&self, run: &RunId) -> Result<Vec<Request>, JournalError> {
+        self.readers.with(|connection| requests::left(connection, run).map_err(unreadable))
     }
 
     fn leave_answer(&self, run: RunId, call: CallId, approval: Approval) -> BoxFuture<'_, Result<(), JournalError>> {

@@ -18,6 +18,7 @@ mod ops;
 mod project;
 mod read;
 mod rebuild;
+mod requests;
 mod rows;
 mod schema;
 mod verify;

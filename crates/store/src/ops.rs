@@ -9,7 +9,7 @@ use homarus_contract::{
     event::{Accepted, Event, Inbound},
     gate::Approval,
     ids::{CallId, DriverId, Hash, RunId, StreamId},
-    journal::{Append, Fence, JournalError},
+    journal::{Append, Fence, JournalError, Request},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -17,7 +17,7 @@ use crate::{
     chain::Link,
     error::OpError,
     project::{Change, Projection, blobs_of, is_checkpointed},
-    rebuild,
+    rebuild, requests,
     rows::{self, Head, signed},
 };
 
@@ -43,6 +43,11 @@ pub(crate) enum Command {
     Claim(RunId),
     Release(Fence),
     Cancel(RunId),
+    Request {
+        run: RunId,
+        request: Request,
+        blobs: Vec<Vec<u8>>,
+    },
     Answer {
         run: RunId,
         call: CallId,
@@ -55,7 +60,9 @@ impl Command {
     /// Roughly how much it adds to the transaction, so that groups stay bounded.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Accept { blobs, .. } | Self::Append(Append { blobs, .. }) => blobs.iter().map(Vec::len).sum(),
+            Self::Accept { blobs, .. } | Self::Append(Append { blobs, .. }) | Self::Request { blobs, .. } => {
+                blobs.iter().map(Vec::len).sum()
+            }
             _ => 0,
         }
     }
@@ -98,6 +105,7 @@ impl Ops<'_> {
             Command::Claim(run) => self.claim(run).map(Done::Fence),
             Command::Release(fence) => self.release(fence).map(|()| Done::Nothing),
             Command::Cancel(run) => self.cancel(run).map(|()| Done::Nothing),
+            Command::Request { run, request, blobs } => self.request(run, request, blobs).map(|()| Done::Nothing),
             Command::Answer { run, call, approval } => self.answer(run, call, approval).map(|()| Done::Nothing),
             Command::Rebuild => rebuild::rebuild(self.connection).map(Done::Rebuilt),
         }
@@ -161,8 +169,10 @@ impl Ops<'_> {
             projection.change(change)?;
         }
         for event in &append.events {
+            projection.check(event)?;
             projection.apply(event, self.now_ms);
             self.settle_answers(run, event)?;
+            requests::settle(self.connection, run, event)?;
             self.take_in_message(run, event)?;
         }
         if append.events.is_empty() {
@@ -173,7 +183,9 @@ impl Ops<'_> {
         }
         self.put_events(run.as_str(), &mut head, &append.events, &changes)?;
         rows::put_projection(self.connection, run, &projection)?;
-        if !changes.is_empty() {
+        let is_rebudgeted =
+            append.events.iter().any(|event| matches!(event, Event::Reconfigured(change) if change.budget.is_some()));
+        if !changes.is_empty() || is_rebudgeted {
             rows::put_budget(self.connection, run, &projection)?;
         }
         if append.events.iter().any(is_checkpointed) {
@@ -217,6 +229,8 @@ impl Ops<'_> {
             return Err(JournalError::Busy(run.clone()).into());
         }
         self.register()?;
+        // Whoever takes it over wants it to go on; a pause was meant for the driver before.
+        requests::forget_pauses(self.connection, run)?;
         head.epoch += 1;
         head.owner = Some(self.driver.clone());
         let event = Event::TakenOver { driver: self.driver.clone() };
@@ -238,6 +252,7 @@ impl Ops<'_> {
             let current = head.epoch;
             return Err(JournalError::Fenced { run: run.clone(), ours: fence.epoch(), current }.into());
         }
+        requests::forget_pauses(self.connection, run)?;
         self.connection.prepare_cached("UPDATE streams SET owner = NULL WHERE stream = ?1")?.execute([run.as_str()])?;
         Ok(())
     }
@@ -248,6 +263,21 @@ impl Ops<'_> {
             .prepare_cached("INSERT INTO cancels (run, at_ms) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
             .execute(params![run.as_str(), signed(self.now_ms)])?;
         Ok(())
+    }
+
+    fn request(&mut self, run: &RunId, request: &Request, blobs: &[Vec<u8>]) -> Result<(), OpError> {
+        let (head, projection) = self.load(run)?;
+        if projection.status.is_final() {
+            return Err(JournalError::AlreadyFinished(run.clone()).into());
+        }
+        if matches!(request, Request::Pause { .. }) && head.owner.is_none_or(|owner| self.is_dead(&owner)) {
+            return Err(JournalError::NotDriven(run.clone()).into());
+        }
+        self.put_blobs(blobs)?;
+        if let Request::Reconfigure { change } = request {
+            self.check_blobs(&Event::Reconfigured((**change).clone()))?;
+        }
+        requests::leave(self.connection, run, request, self.now_ms)
     }
 
     fn answer(&mut self, run: &RunId, call: &CallId, approval: &Approval) -> Result<(), OpError> {

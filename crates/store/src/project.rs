@@ -32,9 +32,7 @@ pub(crate) struct Projection {
 impl Projection {
     pub(crate) fn begin(accepted: &Accepted, at_ms: u64) -> Result<Self, JournalError> {
         let budget = accepted.budget;
-        for figure in [budget.cost_max.unwrap_or(0), budget.tokens_max, budget.wall_ms_max] {
-            within(figure)?;
-        }
+        check_budget(&budget)?;
         Ok(Self {
             status: RunStatus::Running,
             prompt: accepted.inbound.text.chars().take(PROMPT_CHARS_MAX).collect(),
@@ -48,18 +46,29 @@ impl Projection {
         })
     }
 
+    /// Whether what an event brings can be held.
+    pub(crate) fn check(&self, event: &Event) -> Result<(), JournalError> {
+        match event {
+            Event::Reconfigured(change) => change.budget.as_ref().map_or(Ok(()), check_budget),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn apply(&mut self, event: &Event, at_ms: u64) {
         self.updated_ms = at_ms;
         self.status = match event {
             Event::Waiting { on: WaitingOn::Approval { .. } | WaitingOn::Resolution { .. } | WaitingOn::Message } => {
                 RunStatus::Waiting
             }
-            Event::Waiting { on: WaitingOn::Resume } => RunStatus::Paused,
+            Event::Waiting { on: WaitingOn::Resume { .. } } => RunStatus::Paused,
             Event::Finished { status, .. } => final_status(*status),
             _ => RunStatus::Running,
         };
         if let Event::Said { inbound } = event {
             self.inbox.push(inbox_key(inbound));
+        }
+        if let Event::Reconfigured(change) = event {
+            self.budget = change.budget.unwrap_or(self.budget);
         }
         if let Event::Forked { .. } = event {
             // What was before is paid for by another run.
@@ -158,6 +167,12 @@ fn final_status(status: FinishStatus) -> RunStatus {
 /// Only a provider that says so used nothing; one that says nothing may have used anything.
 fn used_nothing(usage: &Usage) -> bool {
     (usage.input_tokens.is_some() || usage.output_tokens.is_some()) && usage.total_tokens() == 0
+}
+
+fn check_budget(budget: &Budget) -> Result<(), JournalError> {
+    [budget.cost_max.unwrap_or(0), budget.tokens_max, budget.wall_ms_max]
+        .into_iter()
+        .try_for_each(|figure| within(figure).map(drop))
 }
 
 fn within(figure: u64) -> Result<u64, JournalError> {

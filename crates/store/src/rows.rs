@@ -121,6 +121,8 @@ pub(crate) fn put_budget(connection: &Connection, run: &RunId, projection: &Proj
             "INSERT INTO budgets VALUES (:run, :cost_max, :tokens_max, :steps_max, :wall_ms_max,
                  :used_cost, :used_tokens, :used_steps, :reserved_cost, :reserved_tokens, :reserved_steps)
              ON CONFLICT (run) DO UPDATE SET
+                 cost_max = excluded.cost_max, tokens_max = excluded.tokens_max,
+                 steps_max = excluded.steps_max, wall_ms_max = excluded.wall_ms_max,
                  used_cost = excluded.used_cost, used_tokens = excluded.used_tokens,
                  used_steps = excluded.used_steps, reserved_cost = excluded.reserved_cost,
                  reserved_tokens = excluded.reserved_tokens, reserved_steps = excluded.reserved_steps",

@@ -8,7 +8,7 @@ use homarus_contract::{
     journal::{Fence, Journal},
     model::ModelRef,
 };
-use homarus_driver::{Control, DriverError, Ended, Stop};
+use homarus_driver::{Control, Ended, Stop};
 use homarus_workflow::{changes::RunChanges, undo::History};
 use tokio::task::JoinHandle;
 
@@ -23,6 +23,7 @@ use crate::{
     conversation::{Change, claim, current, rests_on, who},
     dirs::Dirs,
     exit::CliError,
+    reload::{self, Given, Read, Reloader, Slot},
     route,
     wiring::{self, Runtime},
 };
@@ -37,7 +38,8 @@ pub struct Settings {
     pub workspace: PathBuf,
     pub approvals: ApprovalsMode,
     pub policy: Option<String>,
-    pub cost_max: Option<u64>,
+    /// What of this is no matter of the configuration.
+    pub given: Given,
 }
 
 pub struct Conversation {
@@ -45,6 +47,7 @@ pub struct Conversation {
     pub dirs: Dirs,
     config: Config,
     settings: Settings,
+    reloader: Option<Reloader>,
     /// `None` until the first message.
     run: Option<RunId>,
     /// What a person should know about the message that was sent last: memory that did not fit, say.
@@ -77,7 +80,8 @@ impl About {
 /// A turn under way.
 pub struct Turn {
     control: Control,
-    pub done: JoinHandle<Result<Ended, DriverError>>,
+    slot: Slot,
+    pub done: JoinHandle<Result<Ended, CliError>>,
     /// It is not the conversation's own, but takes back what that has changed.
     pub is_undo: bool,
 }
@@ -107,8 +111,8 @@ pub enum Found {
 }
 
 impl Conversation {
-    pub fn new(runtime: Runtime, dirs: Dirs, config: Config, settings: Settings) -> Self {
-        Self { runtime: Arc::new(runtime), dirs, config, settings, run: None, notes: Vec::new() }
+    pub fn new(runtime: Arc<Runtime>, dirs: Dirs, config: Config, settings: Settings) -> Self {
+        Self { runtime, dirs, config, settings, reloader: None, run: None, notes: Vec::new() }
     }
 
     pub fn run(&self) -> Option<&RunId> {
@@ -148,6 +152,7 @@ impl Conversation {
             );
         }
         self.run = Some(run.clone());
+        self.reloader = Some(Reloader::of(&self.dirs, &self.config, &now)?);
         if rests_on(store, &run)? == Some(WaitingOn::Message) {
             return Ok(Found::Resting);
         }
@@ -164,7 +169,7 @@ impl Conversation {
         }
         let control = Control::default();
         control.stop(Stop::Turn);
-        match self.runtime.driver.drive(fence, &control).await? {
+        match reload::drive(self.runtime.clone(), &run, fence, &control, &Slot::default()).await? {
             Ended::Waiting(WaitingOn::Resolution { .. }) => Ok(Found::Unknown(run)),
             Ended::Finished { summary, .. } => {
                 Err(CliError::failed(format!("conversation {run} has ended: {summary}")))
@@ -185,7 +190,8 @@ impl Conversation {
         let profile = wiring::profile(&self.config, agent.as_ref(), settings.policy.clone(), settings.approvals)?;
         let base = self.config.budget();
         let mut budget = agent.as_ref().map_or(base, |agent| agents::budget(base, &agent.definition));
-        budget.cost_max = settings.cost_max.or(budget.cost_max);
+        budget.cost_max = settings.given.cost_max.or(budget.cost_max);
+        let reloader = Reloader::new(&self.dirs, &self.config, agent.as_ref(), settings.given.clone())?;
         let choice = self.choose(&text, agent.as_ref()).await?;
         let tools = offered(&self.runtime.tools, agent.as_ref(), &choice.models)?;
         let (system, notes) =
@@ -209,6 +215,7 @@ impl Conversation {
         let run = accepted.run.clone();
         let fence = self.runtime.store.accept(accepted, blobs).await?;
         self.run = Some(run.clone());
+        self.reloader = Some(reloader);
         self.runtime.register(&run)?;
         Ok(fence)
     }
@@ -254,10 +261,61 @@ impl Conversation {
     }
 
     fn begin(&self, fence: Fence, is_undo: bool) -> Turn {
-        let control = Control::default();
-        let (runtime, held) = (self.runtime.clone(), control.clone());
-        let done = tokio::spawn(async move { runtime.driver.drive(fence, &held).await });
-        Turn { control, done, is_undo }
+        let (control, slot) = (Control::default(), Slot::default());
+        let (runtime, run, held, read) = (self.runtime.clone(), fence.run().clone(), control.clone(), slot.clone());
+        let done = tokio::spawn(async move { reload::drive(runtime, &run, fence, &held, &read).await });
+        Turn { control, slot, done, is_undo }
+    }
+
+    /// Reads the configuration again, for all that comes after; a turn under way goes on with it where its step ends.
+    /// What cannot be used changes nothing.
+    pub async fn reload(&mut self, turn: Option<&Turn>) -> Result<String, CliError> {
+        let before_the_first;
+        let reloader = match &self.reloader {
+            Some(reloader) => reloader,
+            None => {
+                before_the_first = Reloader::new(&self.dirs, &self.config, None, self.settings.given.clone())?;
+                &before_the_first
+            }
+        };
+        let read = match reloader.read(&self.runtime, self.run.as_ref()).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.note_reload(Err(error.summary()), turn).await?;
+                return Err(error);
+            }
+        };
+        let told = self.note_reload(Ok(read.clone()), turn).await?;
+        (self.runtime, self.config) = (read.runtime, read.config);
+        Ok(told)
+    }
+
+    /// What was read while the turn came to its end, and so found no further step, holds from here on.
+    pub async fn after(&self, turn: &Turn) -> Result<(), CliError> {
+        match turn.slot.take() {
+            Some(read) => self.note_reload(read, None).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn note_reload(&self, read: Result<Read, String>, turn: Option<&Turn>) -> Result<String, CliError> {
+        let Some(run) = &self.run else {
+            read.iter().for_each(Read::goes_on);
+            return Ok("the configuration was read again".to_owned());
+        };
+        if let Some(turn) = turn.filter(|turn| !turn.is_undo) {
+            turn.slot.put(read);
+            turn.control.hand_back();
+            return Ok("the configuration was read again; it holds where the step ends".to_owned());
+        }
+        let store = self.runtime.store.as_ref();
+        let (change, blobs) = reload::noted(&read, &current(store, run)?, store)?;
+        let told = change.why.clone();
+        if let Some(on) = rests_on(store, run)? {
+            self.runtime.change_at_rest(run, on, vec![change], blobs).await?;
+        }
+        read.iter().for_each(Read::goes_on);
+        Ok(told)
     }
 
     /// Another model from here on; says what is asked now.
@@ -295,7 +353,7 @@ impl Conversation {
     async fn reconfigure(&self, change: Change) -> Result<String, CliError> {
         let Some(run) = &self.run else { return Err(CliError::usage("there is no conversation yet")) };
         let change = Change { who: who("chat"), ..change };
-        self.runtime.reconfigure(&self.dirs, &self.config, run, change).await
+        self.runtime.reconfigure(&self.dirs, &self.config, run, change).await.map(|(why, _)| why)
     }
 
     async fn choose(

@@ -7,7 +7,7 @@ use homarus_contract::event::WaitingOn;
 use homarus_driver::Ended;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines, Stdin},
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{Signal, SignalKind},
 };
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
     exit::{self, CliError},
     put,
     show::style::Style,
+    signals::{HangUp, HangUps, listen},
 };
 
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -32,17 +33,18 @@ struct Plain {
     prompts: bool,
     interrupt: Signal,
     terminate: Signal,
+    hang_ups: HangUps,
 }
 
 /// Until standard input ends; the exit code.
 pub async fn run(conversation: Conversation, found: Option<Found>, json: bool) -> Result<u8, CliError> {
-    let listen = |kind| signal(kind).map_err(|error| CliError::failed(format!("signals cannot be heard: {error}")));
     let mut plain = Plain {
         conversation,
         json,
         prompts: !json && std::io::stdin().is_terminal(),
         interrupt: listen(SignalKind::interrupt())?,
         terminate: listen(SignalKind::terminate())?,
+        hang_ups: HangUps::listen()?,
     };
     plain.tell(&plain.conversation.about().await?.long());
     if let Some(code) = plain.begin(found).await? {
@@ -120,14 +122,20 @@ impl Plain {
             let mut out = std::io::stdout();
             let _ = write!(out, "you: ").and_then(|()| out.flush());
         }
-        tokio::select! {
-            line = input.next_line() => match line {
-                Ok(Some(line)) if line.len() > MESSAGE_BYTES_MAX => Err(CliError::usage("a message is longer than 1 MiB")),
-                Ok(line) => Ok(line),
-                Err(error) => Err(CliError::usage(format!("standard input cannot be read: {error}"))),
-            },
-            _ = self.interrupt.recv() => Ok(None),
-            _ = self.terminate.recv() => Ok(None),
+        loop {
+            tokio::select! {
+                line = input.next_line() => return match line {
+                    Ok(Some(line)) if line.len() > MESSAGE_BYTES_MAX => Err(CliError::usage("a message is longer than 1 MiB")),
+                    Ok(line) => Ok(line),
+                    Err(error) => Err(CliError::usage(format!("standard input cannot be read: {error}"))),
+                },
+                _ = self.interrupt.recv() => return Ok(None),
+                _ = self.terminate.recv() => return Ok(None),
+                hang_up = self.hang_ups.next() => match hang_up {
+                    HangUp::TerminalGone => return Ok(None),
+                    HangUp::Reload => self.reload(None).await,
+                },
+            }
         }
     }
 
@@ -139,9 +147,15 @@ impl Plain {
                 // The first one stops the turn, as Esc does at a terminal.
                 _ = self.interrupt.recv() => turn.stop(),
                 _ = self.terminate.recv() => turn.pause(),
+                hang_up = self.hang_ups.next() => match hang_up {
+                    HangUp::TerminalGone => turn.pause(),
+                    HangUp::Reload => self.reload(Some(&turn)).await,
+                },
             }
         };
-        match ended.map_err(|error| CliError::failed(format!("the turn broke off: {error}")))?? {
+        let ended = ended.map_err(|error| CliError::failed(format!("the turn broke off: {error}")))??;
+        self.conversation.after(&turn).await?;
+        match ended {
             Ended::Waiting(WaitingOn::Message) => Ok(None),
             Ended::Finished { summary, .. } if turn.is_undo => {
                 self.tell(&summary);
@@ -151,14 +165,24 @@ impl Plain {
                 self.tell(&summary);
                 Ok(Some(exit::code_of(exit::status_of(status))))
             }
-            Ended::Paused => Ok(Some(exit::CANCELLED)),
-            Ended::Waiting(_) => {
+            Ended::Paused { who } if !who.is_empty() => {
+                self.tell(&format!("the turn was paused by {who}"));
+                Ok(Some(exit::PAUSED))
+            }
+            Ended::Paused { .. } => Ok(Some(exit::CANCELLED)),
+            Ended::Waiting(_) | Ended::HandedBack { .. } => {
                 if let Some(run) = self.conversation.run() {
                     self.tell(&format!("the turn rests until a person answers: homarus runs show {run}"));
                 }
                 Ok(Some(exit::WAITING))
             }
         }
+    }
+
+    async fn reload(&mut self, turn: Option<&Turn>) {
+        let told = self.conversation.reload(turn).await;
+        // Also beside JSON: it is no answer to anything that was read.
+        put::say!("{}", told.unwrap_or_else(|error| format!("the configuration stays as it was: {}", error.brief())));
     }
 
     async fn obey(&mut self, command: Command) -> Result<String, CliError> {

@@ -9,7 +9,7 @@ use std::{
 
 use homarus_contract::{event::WaitingOn, ids::RunId, journal::Fence, text::one_line};
 use homarus_driver::{Ended, ports::Question};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use super::{
     command::{self, Command},
@@ -31,6 +31,7 @@ use crate::{
         question::{self, Shown},
         styled::{Colour, Line, Look},
     },
+    signals::{Ends, HangUp, HangUps, listen},
 };
 
 /// Redrawn at most so often, however fast an answer streams.
@@ -104,7 +105,8 @@ impl Chat {
     }
 
     async fn until_left(&mut self, found: Option<Found>, about: &About) -> Result<u8, CliError> {
-        let mut signals = Signals::new()?;
+        let mut signals = Ends::listen()?;
+        let mut hang_ups = HangUps::listen()?;
         // Heard here too: the keyboard's reader can miss one that comes together with a key.
         let mut resized = listen(SignalKind::window_change())?;
         self.begin(found, about)?;
@@ -119,6 +121,10 @@ impl Chat {
             tokio::select! {
                 biased;
                 () = signals.any() => self.leave(exit::CANCELLED),
+                hang_up = hang_ups.next() => match hang_up {
+                    HangUp::TerminalGone => self.leave(exit::CANCELLED),
+                    HangUp::Reload => self.reload().await,
+                },
                 ended = ended(&mut self.turn) => self.turn_ended(ended).await?,
                 (typed, at_ms) = self.keyboard.next() => self.take_typed(typed, at_ms).await?,
                 () = self.desk.news.notified() => {}
@@ -192,13 +198,21 @@ impl Chat {
     }
 
     async fn turn_ended(&mut self, ended: Ending) -> Result<(), CliError> {
-        let is_undo = self.turn.take().is_some_and(|turn| turn.is_undo);
+        let turn = self.turn.take();
+        let is_undo = turn.as_ref().is_some_and(|turn| turn.is_undo);
+        if let Some(turn) = &turn {
+            self.conversation.after(turn).await?;
+        }
         self.desk.papers().transcript.settle();
         match ended {
             Ok(Ok(Ended::Finished { summary, .. })) if is_undo => self.say_dim(&summary),
             Ok(Ok(_)) if is_undo => self.say_yellow("the undo rests; `homarus runs list` shows it"),
             Ok(Ok(Ended::Waiting(WaitingOn::Message))) => {}
-            Ok(Ok(Ended::Paused)) => {
+            Ok(Ok(Ended::Paused { who })) if !who.is_empty() => {
+                self.say_yellow(&format!("the turn was paused by {who}"));
+                self.leaving.get_or_insert(exit::PAUSED);
+            }
+            Ok(Ok(Ended::Paused { .. })) => {
                 self.leaving.get_or_insert(exit::CANCELLED);
             }
             Ok(Ok(Ended::Finished { status, summary })) => {
@@ -210,10 +224,10 @@ impl Chat {
                     self.unknown_outcome(&run);
                 }
             }
-            Ok(Ok(Ended::Waiting(_))) => {
+            Ok(Ok(Ended::Waiting(_) | Ended::HandedBack { .. })) => {
                 self.say_yellow("the turn rests until a question is answered: /approve shows it")
             }
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Err(error)) => return Err(error),
             Err(error) => return Err(CliError::failed(format!("the turn broke off: {error}"))),
         }
         self.refresh_status().await
@@ -306,6 +320,16 @@ impl Chat {
             None => self.say_dim("there is no open question"),
             // It is drawn anew, and only keys after that answer it.
             Some(asked) => drop(asked),
+        }
+    }
+
+    async fn reload(&mut self) {
+        match self.conversation.reload(self.turn.as_ref()).await {
+            Ok(told) => self.say_dim(&told),
+            Err(error) => self.say_error(&error),
+        }
+        if let Err(error) = self.refresh_status().await {
+            self.say_error(&error);
         }
     }
 
@@ -448,40 +472,12 @@ impl Chat {
     }
 }
 
-type Ending = Result<Result<Ended, homarus_driver::DriverError>, tokio::task::JoinError>;
+type Ending = Result<Result<Ended, CliError>, tokio::task::JoinError>;
 
 /// Resolves when the turn ends; never without one.
 async fn ended(turn: &mut Option<Turn>) -> Ending {
     match turn {
         Some(turn) => (&mut turn.done).await,
         None => std::future::pending().await,
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    hang_up: Signal,
-    interrupt: Signal,
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, CliError> {
-    signal(kind).map_err(|error| CliError::failed(format!("signals cannot be heard: {error}")))
-}
-
-impl Signals {
-    fn new() -> Result<Self, CliError> {
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     dirs::{self, Dirs},
     env,
     exit::CliError,
+    reload::Given,
     wiring::{self, Runtime},
 };
 
@@ -95,7 +96,11 @@ impl Args {
             workspace: dirs::workspace(self.workspace.as_deref())?,
             approvals: self.answering.mode(self.approvals),
             policy: self.policy.as_deref().map(read_policy).transpose()?,
-            cost_max: self.budget_usd.map(config::nano_usd),
+            given: Given {
+                policy: self.policy.clone(),
+                cost_max: self.budget_usd.map(config::nano_usd),
+                ..Given::default()
+            },
         })
     }
 }

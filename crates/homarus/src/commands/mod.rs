@@ -26,6 +26,7 @@ pub mod runs_diff;
 pub mod runs_fork;
 pub mod runs_list;
 pub mod runs_log;
+pub mod runs_pause;
 pub mod runs_resolve;
 pub mod runs_resume;
 pub mod runs_resume_all;

@@ -26,7 +26,9 @@ use crate::{
     config::{self, Config},
     dirs::{self, Dirs},
     exit::CliError,
-    put, route,
+    put,
+    reload::{Given, Reloader},
+    route,
     wiring::{self, Runtime},
 };
 
@@ -190,7 +192,14 @@ impl Args {
             let (accepted, blobs) = accepted(request)?;
             let run = accepted.run.clone();
             let fence = runtime.store.accept(accepted, blobs).await?;
-            runtime.drive(run, fence, self.json).await
+            let given = Given {
+                policy: self.policy,
+                cost_max: self.budget_usd.map(config::nano_usd),
+                steps_max: self.steps_max,
+                tags: self.tag,
+            };
+            let reloader = Reloader::new(&dirs, &config, agent.as_ref(), given)?;
+            runtime.drive(run, fence, reloader, self.json).await
         })?
     }
 }

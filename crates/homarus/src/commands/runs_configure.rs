@@ -21,7 +21,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A run that rests: its id, a unique beginning of it, or `last`
+    /// A run's id, a unique beginning of it, or `last`; one that is under way is changed where its step ends
     run: String,
     /// The model from here on, as PROVIDER/MODEL; given more than once, the next is asked when one is down
     #[arg(long, value_name = "PROVIDER/MODEL")]
@@ -60,9 +60,11 @@ impl Args {
                 policy,
                 who: conversation::who("cli"),
             };
-            let changed = runtime.reconfigure(&dirs, &config, &run, change).await?;
+            let (changed, pending) = runtime.reconfigure(&dirs, &config, &run, change).await?;
             if self.json {
-                put::json(&ConfigureResponse { run, changed })?;
+                put::json(&ConfigureResponse { run, changed, pending })?;
+            } else if pending {
+                put::line(&format!("run {run}, where its step ends: {changed}"))?;
             } else {
                 put::line(&format!("run {run}: {changed}"))?;
             }

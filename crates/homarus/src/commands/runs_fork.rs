@@ -17,9 +17,12 @@ use super::{
 use crate::{
     choose,
     config::Config,
+    conversation,
     dirs::{self, Dirs},
     exit::CliError,
-    put, route,
+    put,
+    reload::Reloader,
+    route,
     wiring::{self, Runtime},
 };
 
@@ -90,7 +93,8 @@ impl Args {
                 tell_workspace(&runtime, &run, step, &old_workspace)?;
             }
             let fence = runtime.store.accept_with(accepted, Vec::new(), events).await?;
-            runtime.drive(id, fence, self.json).await
+            let reloader = Reloader::of(&dirs, &config, &conversation::current(runtime.store.as_ref(), &id)?)?;
+            runtime.drive(id, fence, reloader, self.json).await
         })?
     }
 }

@@ -49,7 +49,7 @@ impl Args {
             let fence = store.claim(run.clone()).await?;
             let mut append = Append::new(fence);
             append.push(Event::Resolved { call: call.clone(), decision, who: format!("cli:{}", env::user()) });
-            append.push(Event::Waiting { on: WaitingOn::Resume });
+            append.push(Event::Waiting { on: WaitingOn::Resume { who: String::new() } });
             let fence = store.append(append).await?;
             store.release(fence).await
         })??;

@@ -7,6 +7,7 @@ use crate::{
     conversation,
     dirs::Dirs,
     exit::CliError,
+    reload::Reloader,
     wiring::{self, Runtime},
 };
 
@@ -31,7 +32,8 @@ impl Args {
             let run = find_run(runtime.store.as_ref(), &self.run)?;
             choose::check_any(&conversation::current(runtime.store.as_ref(), &run)?.models, &runtime)?;
             let fence = conversation::claim(runtime.store.as_ref(), &run).await?;
-            runtime.drive(run, fence, self.json).await
+            let reloader = Reloader::of(&dirs, &config, &conversation::current(runtime.store.as_ref(), &run)?)?;
+            runtime.drive(run, fence, reloader, self.json).await
         })?
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     exit::{self, CliError},
     put,
     show::{json::JsonLines, style::Style},
+    signals,
     wiring::{self, Runtime},
 };
 
@@ -116,10 +117,15 @@ impl Args {
         Ok((fences, busy))
     }
 
-    async fn drive_all(&self, runtime: &Runtime, fences: Vec<Fence>, busy: u64) -> Result<ResumeAllResponse, CliError> {
+    async fn drive_all(
+        &self,
+        runtime: &Arc<Runtime>,
+        fences: Vec<Fence>,
+        busy: u64,
+    ) -> Result<ResumeAllResponse, CliError> {
         let mut response = ResumeAllResponse { taken: fences.len() as u64, busy, ..ResumeAllResponse::default() };
         let control = Control::default();
-        let watcher = tokio::spawn(wiring::watch_signals(control.clone()));
+        let watcher = tokio::spawn(signals::watch(control.clone()));
         let lives = fences.into_iter().map(|fence| {
             let run = fence.run().clone();
             let control = &control;
@@ -185,7 +191,7 @@ impl Args {
     }
 }
 
-async fn drive(runtime: &Runtime, fence: Fence, control: &Control) -> Result<Ended, CliError> {
+async fn drive(runtime: &Arc<Runtime>, fence: Fence, control: &Control) -> Result<Ended, CliError> {
     let run = fence.run().clone();
     let models = conversation::current(runtime.store.as_ref(), &run).map(|accepted| accepted.models);
     if let Err(error) = models.and_then(|models| choose::check_any(&models, runtime)) {

@@ -6,8 +6,10 @@ use super::{
 };
 use crate::{
     config::Config,
+    conversation,
     dirs::Dirs,
     exit::CliError,
+    reload::Reloader,
     wiring::{self, Runtime},
 };
 
@@ -34,7 +36,8 @@ impl Args {
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             let run = find_run(runtime.store.as_ref(), &self.run)?;
             let fence = runtime.say(&run, "cli", message).await?;
-            runtime.drive(run, fence, self.json).await
+            let reloader = Reloader::of(&dirs, &config, &conversation::current(runtime.store.as_ref(), &run)?)?;
+            runtime.drive(run, fence, reloader, self.json).await
         })?
     }
 }

@@ -137,7 +137,7 @@ impl Args {
         Ok(exit::DONE)
     }
 
-    async fn undo(&self, runtime: &Runtime, undoing: Undoing, workspace: PathBuf) -> Result<u8, CliError> {
+    async fn undo(&self, runtime: &Arc<Runtime>, undoing: Undoing, workspace: PathBuf) -> Result<u8, CliError> {
         let mode = if self.yes { ApprovalsMode::Auto } else { ApprovalsMode::Ask };
         let (accepted, blobs) = accepted(&undoing, workspace.clone(), mode)?;
         let undo_run = accepted.run.clone();

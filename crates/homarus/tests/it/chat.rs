@@ -242,7 +242,7 @@ fn left_over_a_question_it_is_asked_again_and_escape_lets_the_change_go() {
 
 #[test]
 fn the_terminal_is_given_back_however_it_ends() {
-    for how in ["\x03", "TERM", "HUP", "pager"] {
+    for how in ["\x03", "TERM", "reload", "pager"] {
         let program = Program::with_turns(vec![Turn::text("never heard").hold()]);
         let mut terminal = chat(&program, &[]);
         terminal.type_keys("wait\r");
@@ -251,7 +251,12 @@ fn the_terminal_is_given_back_however_it_ends() {
         let pid = terminal.program_pid();
         match how {
             "TERM" => kill(pid, Signal::SIGTERM).unwrap(),
-            "HUP" => kill(pid, Signal::SIGHUP).unwrap(),
+            "reload" => {
+                kill(pid, Signal::SIGHUP).unwrap();
+                terminal.wait_on_screen("the configuration was read again");
+                assert!(!terminal.is_given_back(), "the chat goes on");
+                kill(pid, Signal::SIGTERM).unwrap();
+            }
             "pager" => {
                 terminal.type_keys("/help\r");
                 kill(pid, Signal::SIGTERM).unwrap();

@@ -8,7 +8,7 @@ use homarus_contract::{
     event::{Accepted, Event, Record},
     gate::{Approval, Ledger},
     ids::{CallId, Hash, RunId, StreamId},
-    journal::{Append, Fence, Journal, JournalError, RunRow},
+    journal::{Append, Fence, Journal, JournalError, Request, RunRow},
 };
 use homarus_store::Store;
 use tokio::sync::Notify;
@@ -123,6 +123,19 @@ impl Journal for Mortal {
 
     fn cancel_requested(&self, run: &RunId) -> Result<bool, JournalError> {
         self.inner.cancel_requested(run)
+    }
+
+    fn leave_request(
+        &self,
+        run: RunId,
+        request: Request,
+        blobs: Vec<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.inner.leave_request(run, request, blobs)
+    }
+
+    fn requests(&self, run: &RunId) -> Result<Vec<Request>, JournalError> {
+        self.inner.requests(run)
     }
 
     fn leave_answer(&self, run: RunId, call: CallId, approval: Approval) -> BoxFuture<'_, Result<(), JournalError>> {

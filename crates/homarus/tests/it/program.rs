@@ -133,12 +133,13 @@ impl Done {
 pub struct Running {
     pub child: Child,
     lines: BufReader<std::process::ChildStdout>,
+    errors: Option<BufReader<std::process::ChildStderr>>,
 }
 
 impl Running {
     pub fn of(mut child: Child) -> Self {
         let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines }
+        Self { child, lines, errors: None }
     }
 
     /// Reads lines of `--json` until one of this kind; the line.
@@ -152,6 +153,17 @@ impl Running {
                 return value;
             }
         }
+    }
+
+    /// Reads standard error until a line holds this; all that was read.
+    pub fn wait_for_note(&mut self, part: &str) -> String {
+        let errors = self.errors.get_or_insert_with(|| BufReader::new(self.child.stderr.take().unwrap()));
+        let mut text = String::new();
+        while !text.contains(part) {
+            let read = errors.read_line(&mut text).unwrap();
+            assert!(read > 0, "the program ended without {part:?}: {text}");
+        }
+        text
     }
 
     pub fn kill(&mut self) {
@@ -174,7 +186,9 @@ impl Running {
 
     fn errors(&mut self) -> String {
         let mut text = String::new();
-        if let Some(stderr) = &mut self.child.stderr {
+        if let Some(errors) = &mut self.errors {
+            let _ = errors.read_to_string(&mut text);
+        } else if let Some(stderr) = &mut self.child.stderr {
             let _ = stderr.read_to_string(&mut text);
         }
         text

@@ -3,7 +3,7 @@
 //! A crate for this (`refinery` made the first databases) brings readers of folders and configuration files and
 //! eight more crates, and not what is needed here: the copy, the lock, the check of references.
 //!
-//! To change the tables: add a file `migrations/V2__name.sql`, and a line to [`MIGRATIONS`]. What is there
+//! To change the tables: add a file `migrations/V3__name.sql`, and a line to [`MIGRATIONS`]. What is there
 //! already was released, and is followed, never edited.
 
 use std::path::Path;
@@ -22,8 +22,10 @@ pub(crate) struct Migration {
 }
 
 /// All steps there ever were: 1, 2, 3, ...
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "journal", sql: include_str!("../../migrations/V1__journal.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "journal", sql: include_str!("../../migrations/V1__journal.sql") },
+    Migration { version: 2, name: "requests", sql: include_str!("../../migrations/V2__requests.sql") },
+];
 
 /// Where the format stands, and since when. The name is older than this code: programs that only know
 /// the first format look for it, and so can tell that they are too old.

@@ -133,7 +133,7 @@ pub fn note(text: &str) -> Event {
 }
 
 pub fn paused() -> Event {
-    Event::Waiting { on: WaitingOn::Resume }
+    Event::Waiting { on: WaitingOn::Resume { who: String::new() } }
 }
 
 pub fn finished() -> Event {

@@ -1,10 +1,11 @@
 //! What other processes leave for an owner: cancels and answers.
 
 use homarus_contract::{
-    event::Event,
+    budget::{Amount, Budget, BudgetChange},
+    event::{Event, Reconfigured, WaitingOn},
     gate::Approval,
     ids::{CallId, Hash},
-    journal::{Journal, JournalError},
+    journal::{Append, Journal, JournalError, Request},
 };
 
 use crate::fixture::*;
@@ -24,6 +25,95 @@ async fn a_cancel_from_another_process_is_seen() {
     assert!(world.store.cancel_requested(&run_id("a")).unwrap());
     assert!(world.store.run(&run_id("a")).unwrap().cancel_requested);
     assert_eq!(other.request_cancel(run_id("b")).await, Err(JournalError::NoSuchRun("b".into())));
+}
+
+fn change(why: &str) -> Reconfigured {
+    Reconfigured { why: why.to_owned(), ..Reconfigured::by("cli:user".to_owned()) }
+}
+
+fn left(change: &Reconfigured) -> Request {
+    Request::Reconfigure { change: Box::new(change.clone()) }
+}
+
+fn pause() -> Request {
+    Request::Pause { who: "cli:user".to_owned() }
+}
+
+#[tokio::test]
+async fn changes_wait_in_order_and_each_goes_with_its_event() {
+    let world = World::new();
+    let fence = world.run("a").await;
+    let other = world.other();
+    for request in [left(&change("one")), pause(), left(&change("two")), left(&change("one"))] {
+        other.leave_request(run_id("a"), request, Vec::new()).await.unwrap();
+    }
+    let fence = push(&world.store, fence, vec![Event::Reconfigured(change("one"))]).await;
+    let waiting = [pause(), left(&change("two")), left(&change("one"))];
+    assert_eq!(world.store.requests(&run_id("a")).unwrap(), waiting, "only the first of those that are alike");
+    let resume = Event::Waiting { on: WaitingOn::Resume { who: "cli:user".to_owned() } };
+    let fence = push(&world.store, fence, vec![resume]).await;
+    assert_eq!(world.store.requests(&run_id("a")).unwrap(), waiting[1..]);
+    world.store.release(fence).await.unwrap();
+    let fence = other.claim(run_id("a")).await.unwrap();
+    assert_eq!(other.requests(&run_id("a")).unwrap(), waiting[1..], "they wait for the next driver");
+    push(&other, fence, vec![finished()]).await;
+    assert_eq!(other.requests(&run_id("a")).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_pause_is_for_the_driver_there_is() {
+    let world = World::new();
+    let fence = world.run("a").await;
+    let other = world.other();
+    other.leave_request(run_id("a"), pause(), Vec::new()).await.unwrap();
+    world.store.release(fence).await.unwrap();
+    assert_eq!(other.requests(&run_id("a")).unwrap(), []);
+    let refused = other.leave_request(run_id("a"), pause(), Vec::new()).await;
+    assert_eq!(refused, Err(JournalError::NotDriven(run_id("a"))));
+}
+
+#[tokio::test]
+async fn requests_are_bounded_and_name_blobs_that_are_there() {
+    let world = World::new();
+    let fence = world.run("a").await;
+    let system = Hash::of(b"another system");
+    let with_blob = Reconfigured { system: Some(system), ..change("x") };
+    let refused = world.store.leave_request(run_id("a"), left(&with_blob), Vec::new()).await;
+    assert_eq!(refused, Err(JournalError::NoSuchBlob(system)));
+    world.store.leave_request(run_id("a"), left(&with_blob), vec![b"another system".to_vec()]).await.unwrap();
+    for _ in 1..100 {
+        world.store.leave_request(run_id("a"), pause(), Vec::new()).await.unwrap();
+    }
+    let refused = world.store.leave_request(run_id("a"), pause(), Vec::new()).await;
+    assert!(matches!(refused, Err(JournalError::Refused(_))), "{refused:?}");
+    let long = world.store.leave_request(run_id("a"), left(&change(&"x".repeat(2 << 20))), Vec::new()).await;
+    assert!(matches!(long, Err(JournalError::Refused(_))), "{long:?}");
+    push(&world.store, fence, vec![finished()]).await;
+    let refused = world.store.leave_request(run_id("a"), pause(), Vec::new()).await;
+    assert_eq!(refused, Err(JournalError::AlreadyFinished(run_id("a"))));
+}
+
+#[tokio::test]
+async fn a_run_is_held_to_the_budget_it_was_given_last() {
+    let world = World::new();
+    let fence = world.run("a").await;
+    let (budget, _) = world.store.budget(&run_id("a")).unwrap();
+    let huge = Budget { tokens_max: u64::MAX, ..budget };
+    let mut append = Append::new(fence.clone());
+    append.push(Event::Reconfigured(Reconfigured { budget: Some(huge), ..change("x") }));
+    assert!(matches!(world.store.append(append).await, Err(JournalError::Refused(_))));
+    let small = Budget { steps_max: 1, ..budget };
+    let fence =
+        push(&world.store, fence, vec![Event::Reconfigured(Reconfigured { budget: Some(small), ..change("x") })]).await;
+    assert_eq!(world.store.budget(&run_id("a")).unwrap().0, small);
+    let mut append = Append::new(fence);
+    append.push(finished());
+    append.budget.push(BudgetChange::Reserve(Amount { cost: 0, tokens: 1, steps: 2 }));
+    let refused = world.store.append(append).await;
+    assert_eq!(refused, Err(JournalError::OverBudget { bound: "steps".to_owned(), limit: 1 }));
+    let before = world.projections();
+    world.store.rebuild_projections().await.unwrap();
+    assert_eq!(world.projections(), before);
 }
 
 #[tokio::test]
