@@ -56,6 +56,7 @@ operations![
     skills::List,
     skills::Show,
     skills::Add,
+    skills::Update,
     skills::Allow,
     skills::Remove,
     models::List,

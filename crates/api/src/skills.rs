@@ -13,8 +13,12 @@ operation!(
     Show, "skills.show", "GET" "/v1/skills/{skill}", needs "skills:read", SkillRequest => SkillDetail
 );
 operation!(
-    /// Copies a folder with a SKILL.md to the skills, and looks through it.
+    /// Copies a folder with a SKILL.md, or one of a git repository, to the skills, and looks through it.
     Add, "skills.add", "POST" "/v1/skills", needs "skills:write", AddRequest => SkillDetail
+);
+operation!(
+    /// Fetches a skill again from its repository: shows what is different, and takes it over if that is agreed to.
+    Update, "skills.update", "POST" "/v1/skills/{skill}/update", needs "skills:write", UpdateRequest => UpdateResponse
 );
 operation!(
     /// Lets a skill be offered in spite of what was found in it, as long as its contents stay the same.
@@ -61,6 +65,12 @@ pub struct SkillDetail {
     #[serde(flatten)]
     pub row: SkillRow,
     pub folder: String,
+    /// The repository it was fetched from.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// The hash of the commit, whole.
+    #[serde(default)]
+    pub commit: Option<String>,
     pub license: Option<String>,
     pub compatibility: Option<String>,
     /// What its author expects it to need; it grants nothing.
@@ -87,10 +97,30 @@ pub struct SkillFinding {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AddRequest {
-    /// A folder on this machine.
-    pub folder: String,
+    /// A folder on this machine, or a repository: `ADDRESS#REF:FOLDER`.
+    pub from: String,
     /// Whether one of the same name may be replaced.
     pub replace: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpdateRequest {
+    pub skill: String,
+    /// Without it, it is only said what would be different.
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpdateResponse {
+    pub skill: String,
+    /// Commits.
+    pub from: String,
+    pub to: String,
+    /// Unified diff of its files; empty: there is nothing to take over.
+    pub diff: String,
+    /// In what is there now.
+    pub findings: Vec<SkillFinding>,
+    pub updated: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -111,8 +111,10 @@ enum Skills {
     List(commands::skills_list::Args),
     /// Show one skill and what was found in it
     Show(commands::skills_show::Args),
-    /// Copy a folder with a SKILL.md to the skills, and look through it
+    /// Add a folder with a SKILL.md, or one of a git repository, and look through it
     Add(commands::skills_add::Args),
+    /// Fetch a skill again from its repository, and show what is different
+    Update(commands::skills_update::Args),
     /// Let a skill be used in spite of what was found in it
     Allow(commands::skills_allow::Args),
     /// Delete a skill
@@ -189,6 +191,7 @@ impl Cli {
             Command::Skills(Skills::List(args)) => args.execute(),
             Command::Skills(Skills::Show(args)) => args.execute(),
             Command::Skills(Skills::Add(args)) => args.execute(),
+            Command::Skills(Skills::Update(args)) => args.execute(),
             Command::Skills(Skills::Allow(args)) => args.execute(),
             Command::Skills(Skills::Remove(args)) => args.execute(),
             Command::Models(Models::List(args)) => args.execute(),

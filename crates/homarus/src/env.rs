@@ -76,6 +76,25 @@ impl Variable {
     }
 }
 
+/// How this user reaches the network, for programs that are started with nothing else of these surroundings.
+#[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+pub fn of_the_network() -> Vec<(&'static str, OsString)> {
+    const NAMES: [&str; 11] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "SSH_AUTH_SOCK",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "no_proxy",
+        "NO_PROXY",
+    ];
+    NAMES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect()
+}
+
 /// A folder variable of the XDG base directory specification; relative paths are ignored, as it says.
 #[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
 pub fn xdg(name: &str, fallback_in_home: &str) -> Option<PathBuf> {

@@ -1,4 +1,8 @@
-//! Skills as people see them.
+//! Skills as people see them, and where they come from.
+
+pub mod git;
+pub mod keep;
+pub mod place;
 
 use homarus_agent::skill::{Finding, Severity, Shelf, Shelved};
 use homarus_api::skills::{SkillDetail, SkillFinding, SkillRow};
@@ -32,7 +36,7 @@ pub fn first_line(text: &str) -> String {
     homarus_contract::text::one_line(text, 100)
 }
 
-fn finding(finding: &Finding) -> SkillFinding {
+pub fn finding(finding: &Finding) -> SkillFinding {
     SkillFinding {
         id: finding.id.clone(),
         severity: match finding.severity {
@@ -49,9 +53,12 @@ fn finding(finding: &Finding) -> SkillFinding {
 /// Prints a skill with all that was found in it.
 pub fn put(shelved: &Shelved, json: bool) -> Result<(), CliError> {
     let skill = &shelved.skill;
+    let origin = keep::origin(&skill.name, skill.folder.parent().unwrap_or(&skill.folder))?;
     let detail = SkillDetail {
         row: row(shelved),
         folder: skill.folder.display().to_string(),
+        from: origin.as_ref().map(|origin| origin.from.to_string()),
+        commit: origin.map(|origin| origin.commit),
         license: skill.license.clone(),
         compatibility: skill.compatibility.clone(),
         allowed_tools: skill.allowed_tools.clone(),
@@ -73,6 +80,8 @@ pub fn put(shelved: &Shelved, json: bool) -> Result<(), CliError> {
             if detail.allowed_tools.is_empty() { "-".to_owned() } else { first_line(&detail.allowed_tools.join(" ")) },
         ),
         ("folder", detail.folder.clone()),
+        ("from", detail.from.as_deref().map_or_else(|| "a folder".to_owned(), first_line)),
+        ("commit", detail.commit.clone().unwrap_or_else(|| "-".to_owned())),
         ("files", first_line(&detail.files.join(", "))),
     ];
     for (name, value) in lines {

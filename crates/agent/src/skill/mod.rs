@@ -64,6 +64,11 @@ pub enum SkillError {
     Unreadable { path: PathBuf, cause: String },
 }
 
+/// What the head of a `SKILL.md` calls the skill.
+pub fn name_of(text: &str) -> Result<String, SkillError> {
+    front::parse(text).map(|front| front.name)
+}
+
 impl SkillFile {
     /// The file as text, if it is text.
     pub fn text(&self) -> Option<&str> {

@@ -40,7 +40,7 @@ impl Args {
 }
 
 /// Asks on the terminal; without one, `--yes` has to be given.
-fn confirmed(question: &str) -> Result<bool, CliError> {
+pub fn confirmed(question: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Err(CliError::usage("nobody is here to confirm it").help("give --yes"));
     }

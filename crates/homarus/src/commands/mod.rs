@@ -39,6 +39,7 @@ pub mod skills_allow;
 pub mod skills_list;
 pub mod skills_remove;
 pub mod skills_show;
+pub mod skills_update;
 pub mod tools_call;
 pub mod tools_list;
 pub mod tools_show;

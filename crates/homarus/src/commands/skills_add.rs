@@ -1,19 +1,27 @@
 //! `homarus skills add`
 
-use std::{
-    fs::{self, DirBuilder},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::{Path, PathBuf},
+use std::path::Path;
+
+use homarus_agent::skill::Skill;
+
+use crate::{
+    dirs::Dirs,
+    exit::CliError,
+    put,
+    skills::{
+        self,
+        keep::{self, not_a_skill},
+        place::Repository,
+    },
+    wiring,
 };
-
-use homarus_agent::skill::{Skill, SkillError};
-
-use crate::{dirs::Dirs, exit::CliError, skills, wiring};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A folder with a SKILL.md; its contents are copied
-    folder: PathBuf,
+    /// A folder with a SKILL.md, whose contents are copied; or a git repository: https://HOST/PATH.git, ssh://HOST/PATH.git,
+    /// USER@HOST:PATH.git or a path, then #REF:FOLDER for a branch, tag or commit and a folder in it
+    #[arg(value_name = "FOLDER|REPOSITORY")]
+    from: String,
     /// Replace a skill of the same name
     #[arg(long)]
     replace: bool,
@@ -25,49 +33,36 @@ pub struct Args {
 impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
         let dirs = Dirs::from_env()?;
-        // Its own name, not `.`.
-        let folder = self
-            .folder
-            .canonicalize()
-            .map_err(|error| CliError::usage(format!("{} cannot be read", self.folder.display())).cause(error))?;
-        let skill = Skill::open(&folder).map_err(not_a_skill)?;
-        let target = dirs.skills.join(&skill.name);
-        if target.symlink_metadata().is_ok() && !self.replace {
+        let name = match Repository::parse(&self.from)? {
+            Some(from) => {
+                if !self.json {
+                    put::note(&format!("fetching {from}"));
+                }
+                let fetched = keep::fetch(&from)?;
+                self.check(&fetched.skill, &dirs)?;
+                keep::keep(&fetched.skill, Some(fetched.origin.clone()), &dirs.skills)?;
+                fetched.skill.name.clone()
+            }
+            None => {
+                // Its own name, not `.`.
+                let folder = Path::new(&self.from)
+                    .canonicalize()
+                    .map_err(|error| CliError::usage(format!("{} cannot be read", self.from)).cause(error))?;
+                let skill = Skill::open(&folder).map_err(not_a_skill)?;
+                self.check(&skill, &dirs)?;
+                keep::keep(&skill, None, &dirs.skills)?;
+                skill.name
+            }
+        };
+        skills::put(skills::find(&wiring::shelf(&dirs)?, &name)?, self.json)?;
+        Ok(0)
+    }
+
+    fn check(&self, skill: &Skill, dirs: &Dirs) -> Result<(), CliError> {
+        if dirs.skills.join(&skill.name).symlink_metadata().is_ok() && !self.replace {
             return Err(CliError::usage(format!("there is a skill {} already", skill.name))
                 .help("give --replace, or delete it with `homarus skills remove`"));
         }
-        copy(&skill, &dirs.skills)
-            .map_err(|error| CliError::failed(format!("{} cannot be made", target.display())).cause(error))?;
-        let shelf = wiring::shelf(&dirs)?;
-        skills::put(skills::find(&shelf, &skill.name)?, self.json)?;
-        Ok(0)
+        Ok(())
     }
-}
-
-fn not_a_skill(error: SkillError) -> CliError {
-    CliError::usage("this is no skill").cause(error).help("a skill is a folder with a SKILL.md: see agentskills.io")
-}
-
-/// Writes what was read, not what is there by now, beside the skills, and gives it its place in one step.
-fn copy(skill: &Skill, root: &Path) -> std::io::Result<()> {
-    let folders = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
-    folders(root)?;
-    let new = root.join(format!(".new-{}", skill.name));
-    let _ = fs::remove_dir_all(&new);
-    for file in &skill.files {
-        let path = new.join(&file.path);
-        folders(path.parent().unwrap_or(&new))?;
-        fs::write(&path, &file.bytes)?;
-        let from = fs::metadata(skill.folder.join(&file.path))?.permissions().mode();
-        fs::set_permissions(&path, fs::Permissions::from_mode(if from & 0o100 == 0 { 0o600 } else { 0o700 }))?;
-    }
-    let target = root.join(&skill.name);
-    let old = root.join(format!(".old-{}", skill.name));
-    let _ = fs::remove_dir_all(&old);
-    if target.symlink_metadata().is_ok() {
-        fs::rename(&target, &old)?;
-    }
-    fs::rename(&new, &target)?;
-    let _ = fs::remove_dir_all(&old);
-    Ok(())
 }

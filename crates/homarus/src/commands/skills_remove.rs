@@ -2,7 +2,13 @@
 
 use homarus_api::skills::RemoveResponse;
 
-use crate::{dirs::Dirs, exit::CliError, put, skills, wiring};
+use crate::{
+    dirs::Dirs,
+    exit::CliError,
+    put,
+    skills::{self, keep},
+    wiring,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -15,10 +21,12 @@ pub struct Args {
 
 impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
-        let shelf = wiring::shelf(&Dirs::from_env()?)?;
+        let dirs = Dirs::from_env()?;
+        let shelf = wiring::shelf(&dirs)?;
         let folder = &skills::find(&shelf, &self.skill)?.skill.folder;
         std::fs::remove_dir_all(folder)
             .map_err(|error| CliError::failed(format!("{} cannot be deleted", folder.display())).cause(error))?;
+        keep::note(&self.skill, None, &dirs.skills)?;
         if self.json {
             put::json(&RemoveResponse { skill: self.skill })?;
         } else {
