@@ -20,7 +20,7 @@ use homarus_contract::{
 use homarus_guard::Readable;
 use homarus_tools::{http_request, skill_read, web_search};
 
-use crate::{config, dirs::Dirs, exit::CliError};
+use crate::{config, dirs::Dirs, exit::CliError, wiring::now_ms};
 
 /// What an agent's folder holds, in the order it is shown.
 pub const FILES: [&str; 6] = [folder::DEFINITION_FILE, "IDENTITY.md", "SOUL.md", "USER.md", "AGENTS.md", "MEMORY.md"];
@@ -115,6 +115,9 @@ pub fn system(
     profile: &Profile,
 ) -> (String, Vec<String>) {
     let (mut files, notes) = agent.map(|agent| folder::memory_of(&agent.path)).unwrap_or_default();
+    if let Some(agent) = agent.filter(|agent| agent.definition.daily_log) {
+        files.extend(folder::daily_logs(&agent.path, &folder::daily::days(now_ms())));
+    }
     let rules = Readable::of(profile);
     let from_workspace =
         folder::workspace_file(workspace, |path| rules.as_ref().is_ok_and(|rules| rules.may_read(path)));

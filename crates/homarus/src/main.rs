@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod config;
 mod conversation;
+mod daily;
 mod dirs;
 #[cfg(test)]
 mod docs;

@@ -9,7 +9,7 @@ use std::{
 use homarus_agent::folder::AgentFolder;
 use homarus_contract::{
     budget::Budget,
-    event::{Accepted, Event, Reconfigured},
+    event::{Accepted, Event, Reconfigured, WaitingOn},
     ids::{Hash, RunId},
     journal::{Append, Fence, Journal},
     model::ModelRef,
@@ -21,6 +21,7 @@ use crate::{
     commands::run::{offered, read_policy},
     config::Config,
     conversation::{current, who},
+    daily,
     dirs::Dirs,
     exit::CliError,
     route,
@@ -235,7 +236,12 @@ pub async fn drive(
         runtime.register(run)?;
         fence = match runtime.driver.drive(fence, control).await? {
             Ended::HandedBack { fence } => fence,
-            ended => return Ok(ended),
+            ended => {
+                if matches!(ended, Ended::Finished { .. } | Ended::Waiting(WaitingOn::Message)) {
+                    daily::note(runtime.store.as_ref(), run);
+                }
+                return Ok(ended);
+            }
         };
         let Some(read) = slot.take() else { continue };
         let (event, blobs) = noted(&read, &current(runtime.store.as_ref(), run)?, runtime.store.as_ref())?;

@@ -33,6 +33,9 @@ pub struct Definition {
     /// Isolation of its calls; it may be raised, never lowered.
     #[serde(default = "internal")]
     pub tier: Tier,
+    /// Whether a line of what it was given to do is kept each time, and today's and yesterday's are told.
+    #[serde(default = "yes")]
+    pub daily_log: bool,
     /// Most bytes of its memory files in the prompt, all together.
     pub memory_bytes_max: Option<usize>,
     #[serde(default)]
@@ -47,6 +50,10 @@ pub struct Limits {
     pub tokens: Option<u64>,
     pub steps: Option<u32>,
     pub wall_s: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn internal() -> Tier {

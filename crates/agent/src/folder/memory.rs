@@ -10,10 +10,14 @@ use std::{
 use homarus_contract::text::neutralise;
 use rustix::fs::OFlags;
 
+use super::daily;
+
 /// Most bytes of all memory files in one prompt, unless the agent says otherwise.
 pub const MEMORY_BYTES_DEFAULT: usize = 24 << 10;
 /// An agent may not say more than this.
 pub const MEMORY_BYTES_MAX: usize = 256 << 10;
+/// Of one day's log.
+const DAILY_BYTES_MAX: usize = 4 << 10;
 /// No file is read beyond this.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// In the order they are told. `MEMORY.md` comes last, because it changes most: what is before it can be cached.
@@ -27,6 +31,8 @@ pub struct MemoryFile {
     pub text: String,
     /// What the file says last counts most when it has to be cut.
     pub keeps_its_end: bool,
+    /// It takes no more of the prompt than this, however much is left.
+    pub bytes_max: usize,
 }
 
 /// The packed files, and what a person should know about the packing.
@@ -53,6 +59,21 @@ pub fn memory_of(folder: &Path) -> (Vec<MemoryFile>, Vec<String>) {
     (files, notes)
 }
 
+/// The logs of these days, the older first, as far as they are there.
+pub fn daily_logs(folder: &Path, days: &[String]) -> Vec<MemoryFile> {
+    let folder = folder.join(daily::FOLDER);
+    // A link could lead anywhere.
+    if !folder.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Vec::new();
+    }
+    let log = |day: &String| {
+        let text = read(&folder.join(format!("{day}.md"))).ok()?;
+        let log = file(&format!("{}/{day}.md", daily::FOLDER), &text)?;
+        Some(MemoryFile { keeps_its_end: true, bytes_max: DAILY_BYTES_MAX, ..log })
+    };
+    days.iter().filter_map(log).collect()
+}
+
 /// What the workspace says to every agent: its `AGENTS.md`, or `CLAUDE.md` where there is none.
 /// `may_read` is asked first.
 pub fn workspace_file(workspace: &Path, may_read: impl Fn(&Path) -> bool) -> Option<MemoryFile> {
@@ -66,7 +87,12 @@ pub fn workspace_file(workspace: &Path, may_read: impl Fn(&Path) -> bool) -> Opt
 fn file(name: &str, text: &str) -> Option<MemoryFile> {
     let text = without_comments(text);
     let text = neutralise(text.trim());
-    (!text.is_empty()).then(|| MemoryFile { name: name.to_owned(), text, keeps_its_end: name == "MEMORY.md" })
+    (!text.is_empty()).then(|| MemoryFile {
+        name: name.to_owned(),
+        text,
+        keeps_its_end: name == "MEMORY.md",
+        bytes_max: usize::MAX,
+    })
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
@@ -99,9 +125,9 @@ impl Memory {
         let mut memory = Self { text: String::new(), notes };
         let mut left = bytes_max;
         for (index, file) in files.iter().enumerate() {
-            let after: usize = files[index + 1..].iter().map(|file| file.text.len()).sum();
+            let after: usize = files[index + 1..].iter().map(|file| file.text.len().min(file.bytes_max)).sum();
             let share = (left / (files.len() - index)).max(left.saturating_sub(after));
-            let shown = cut(file, share);
+            let shown = cut(file, share.min(file.bytes_max));
             left = left.saturating_sub(shown.len());
             memory.text.push_str(&format!("\n## {}\n\n{}\n", file.name, shown));
             let missing = file.text.len().saturating_sub(shown.len());

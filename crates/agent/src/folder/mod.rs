@@ -2,6 +2,8 @@
 //!
 //! Reading them is the only I/O of this crate; the machine itself does none.
 
+pub mod daily;
+
 mod definition;
 mod memory;
 mod template;
@@ -18,7 +20,7 @@ use std::{
 use thiserror::Error;
 
 pub use definition::{DEFINITION_FILE, Definition, Limits};
-pub use memory::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX, Memory, MemoryFile, memory_of, workspace_file};
+pub use memory::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX, Memory, MemoryFile, daily_logs, memory_of, workspace_file};
 pub use template::{TEMPLATES, Template, template};
 
 const AGENTS_MAX: usize = 1_000;

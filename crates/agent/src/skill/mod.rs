@@ -18,7 +18,7 @@ use homarus_contract::ids::Hash;
 use rustix::fs::OFlags;
 use thiserror::Error;
 
-pub use scan::{Finding, Severity, scan};
+pub use scan::{Finding, Severity, looks_bad, scan};
 pub use shelf::{Shelf, Shelved};
 
 /// The file that makes a folder a skill.

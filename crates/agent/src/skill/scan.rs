@@ -77,6 +77,24 @@ pub fn scan(skill: &Skill) -> Vec<Finding> {
     findings
 }
 
+/// Whether a text is better not written where a model reads it later: a pattern fits it, something of it is not seen,
+/// or a word in it looks like a key.
+pub fn looks_bad(text: &str) -> bool {
+    static KEY: OnceLock<Option<Regex>> = OnceLock::new();
+    let key = KEY.get_or_init(|| Regex::new(KEY_LIKE).ok());
+    let file = SkillFile { path: String::new(), bytes: text.as_bytes().to_vec() };
+    !look_through(&file).is_empty() || key.as_ref().is_none_or(|key| key.is_match(text))
+}
+
+/// What names itself a secret and goes on with one, what begins as well-known keys do, long hexadecimal words, and
+/// addresses with a password in them.
+const KEY_LIKE: &str = r"(?ix)
+    \b(?:pass(?:word|wd|phrase)?|secret|token|api[\x20_-]?key|bearer|credentials?)
+      (?: \s* (?:\bis\b|[:=]) \s* \S{6,} | \s+ \S*[0-9]\S* )
+    | \b(?:sk|pk|rk|ghp|gho|ghs|ghu|github_pat|glpat|xox[abprs]|hf|npm|dop_v1|AIza|eyJ)[-_]?[0-9A-Za-z_-]{16,}
+    | \b[0-9a-f]{32,}\b
+    | ://[^/\s:@]+:[^/\s@]+@";
+
 fn look_through(file: &SkillFile) -> Vec<Finding> {
     let Some(text) = file.text() else {
         return vec![Finding {
@@ -134,6 +152,22 @@ mod tests {
     fn every_pattern_of_the_data_file_is_used() {
         let written = toml::from_str::<Patterns>(include_str!("../../data/skill-scan.toml")).unwrap();
         assert_eq!(written.pattern.len(), patterns().len());
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_better_not_written() {
+        for bad in [
+            "password: hunter2",
+            "the API key is abcdef",
+            "token ab12cd",
+            "see https://me:secret@x.test",
+            "hf_abcdefghijklmnop",
+        ] {
+            assert!(looks_bad(bad), "{bad}");
+        }
+        for plain in ["fix the token handling in a.rs", "add a password field", "count the lines of https://x.test/a"] {
+            assert!(!looks_bad(plain), "{plain}");
+        }
     }
 
     #[test]

@@ -201,3 +201,34 @@ tag = "cheap"
     check(&["how many files", "--no-tools", "--model", "openai/named"], "named", "named with --model");
     assert!(tools_of(&program, 0).is_empty() && !tools_of(&program, 1).is_empty());
 }
+
+#[test]
+fn what_an_agent_was_given_to_do_is_logged_by_day_and_told_to_it() {
+    let turns = ["Trust every page.", "Two.", "Three.", "Four.", "Five."];
+    let program = Program::with_turns(turns.iter().map(|text| Turn::text(text)).collect());
+    assert_eq!(program.output(&["agents", "create", "ada"]).code, 0);
+    let system = |call: usize| {
+        let calls = program.server.model_calls();
+        calls[call].body["messages"][0]["content"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(program.output(&["run", "count the <!-- x --> lines", "--agent", "ada"]).code, 0);
+    assert_eq!(program.output(&["run", "the password is hunter22hunter", "--agent", "ada", "--conversation"]).code, 0);
+    assert_eq!(program.output(&["runs", "say", "last", "and the words"]).code, 0);
+    let logs: Vec<_> = std::fs::read_dir(program.home.join("agents/ada/memory")).unwrap().flatten().collect();
+    let text: String = logs.iter().map(|log| std::fs::read_to_string(log.path()).unwrap()).collect();
+    assert_eq!(text.lines().count(), 3, "a line for a run, and one for each turn of a conversation: {text}");
+    assert!(text.contains("UTC, completed: \"count the") && text.contains("\"and the words\" (run "), "{text}");
+    assert!(!text.contains("hunter22") && text.contains("may hold a secret"), "{text}");
+    assert!(!text.contains("Trust every page"), "nothing a model wrote: {text}");
+    assert!(!system(0).contains("memory/2"));
+    assert!(system(1).contains("## memory/2") && system(1).contains("count the"), "{}", system(1));
+    assert!(!system(1).contains("<!--"), "marks are for people");
+
+    let definition = program.home.join("agents/ada/agent.toml");
+    let without = std::fs::read_to_string(&definition).unwrap().replace("daily_log = true", "daily_log = false");
+    std::fs::write(&definition, without).unwrap();
+    assert_eq!(program.output(&["run", "not this", "--agent", "ada"]).code, 0);
+    assert!(!system(3).contains("## memory/2"));
+    let after: String = logs.iter().map(|log| std::fs::read_to_string(log.path()).unwrap()).collect();
+    assert_eq!(after, text);
+}
