@@ -106,6 +106,11 @@ pub fn run(places: &Places) -> Result<bool, String> {
         Some(built) => Outcome::of(torture::in_test(places, &built.homarus)),
         None => Outcome::skipped("the build failed"),
     });
+    // When nothing else runs: its limits are of time too.
+    step("sandbox self-test", &mut || match &built {
+        Some(built) => selftest(places, built),
+        None => Outcome::skipped("the build failed"),
+    });
     // Last, when nothing else runs: inference has the machine to itself.
     step("demo", &mut || match &built {
         Some(built) => demo_step(places, built),
@@ -145,6 +150,15 @@ fn tidy_step(places: &Places) -> Outcome {
         }
     }
     outcome
+}
+
+/// The shipped program attacks its own sandbox.
+fn selftest(places: &Places, built: &build::Built) -> Outcome {
+    let mut command = sh::command(places, &built.homarus);
+    for name in env::user_names() {
+        command.env_remove(name);
+    }
+    Outcome::of(sh::run(command.args(["sandbox", "selftest"])))
 }
 
 /// The main job of the demo, done by the embedded model.

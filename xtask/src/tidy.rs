@@ -77,6 +77,7 @@ struct Data {
     edges: BTreeMap<String, Vec<String>>,
     test_edges: BTreeMap<String, Vec<String>>,
     owners: BTreeMap<String, Vec<String>>,
+    unsafe_allowed: Vec<String>,
     only: Vec<Only>,
     never: Vec<Never>,
     sizes: Sizes,

@@ -63,6 +63,7 @@ operations![
     models::Pull,
     models::Test,
     sandbox::Probe,
+    sandbox::Selftest,
     tools::List,
     tools::Show,
     tools::Call,

@@ -145,6 +145,8 @@ enum Tools {
 enum Sandbox {
     /// Try out what this machine can enforce
     Probe(commands::sandbox_probe::Args),
+    /// Attack the sandbox from inside in every way we know, and see that nothing gets through
+    Selftest(commands::sandbox_selftest::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -201,6 +203,7 @@ impl Cli {
             Command::Tools(Tools::Show(args)) => args.execute(),
             Command::Tools(Tools::Call(args)) => args.execute(),
             Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
+            Command::Sandbox(Sandbox::Selftest(args)) => args.execute(),
             Command::Doctor(args) => args.execute(),
             Command::Completions(args) => args.execute(),
             Command::Man(args) => args.execute(),

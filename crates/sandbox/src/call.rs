@@ -21,6 +21,7 @@ use rustix::{
 
 use crate::{
     cgroup::CallGroups,
+    disk::{self, DiskBound},
     handoff,
     spec::{BaseSpec, CallSpec, FromStage, StageFailure, Started, Step, ToStage},
     stages::MARKER,
@@ -63,11 +64,13 @@ pub struct Ended {
 }
 
 /// Bounds of carrying output.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Bounds {
     pub deadline: Instant,
     pub wall_ms: u64,
     pub output_bytes_max: u64,
+    /// What the call's layer may take on the disk, if it has one.
+    pub disk: Option<DiskBound>,
 }
 
 /// A memory file with this content, read from its start: standard input that needs no writer.
@@ -185,11 +188,11 @@ impl Running {
     }
 
     /// Carries output until everything inside is gone.
-    pub fn carry(mut self, bounds: Bounds, cancel: &OwnedFd, sink: &OutputSink) -> io::Result<Ended> {
+    pub fn carry(mut self, mut bounds: Bounds, cancel: &OwnedFd, sink: &OutputSink) -> io::Result<Ended> {
         let mut ended = Ended { exit: Exit::Signal { signal: 9 }, stdout: Vec::new(), stderr: Vec::new(), over: false };
         let mut reported: Option<Exit> = None;
         let mut forced: Option<Exit> = None;
-        let mut memory_exceeded = false;
+        let (mut memory_exceeded, mut disk_exceeded) = (false, false);
         let (mut out_open, mut err_open, mut ctl_open) = (true, true, true);
         let mut deadline = bounds.deadline;
         let mut buffer = vec![0u8; READ_BYTES];
@@ -205,6 +208,16 @@ impl Running {
                 deadline = Instant::now() + DRAIN_MAX;
                 continue;
             }
+            if let Some(disk) = bounds.disk.as_mut().filter(|_| forced.is_none())
+                && disk.is_exceeded()
+            {
+                forced = Some(Exit::Signal { signal: 9 });
+                disk_exceeded = true;
+                self.kill();
+                deadline = Instant::now() + DRAIN_MAX;
+                continue;
+            }
+            let left = if bounds.disk.is_some() { left.min(disk::LOOK_EVERY) } else { left };
             let wanted = |open: bool| if open { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![PollFd::new(cancel, wanted(forced.is_none()))];
             let mut at = [None; 3];
@@ -256,21 +269,31 @@ impl Running {
                 }
             }
         }
-        self.child.wait()?;
-        if let Some(exit) = reported.filter(|_| !matches!(forced, Some(Exit::OutputLimit { .. }))).or(forced) {
+        self.end();
+        let by_force = disk_exceeded || matches!(forced, Some(Exit::OutputLimit { .. }));
+        if let Some(exit) = reported.filter(|_| !by_force).or(forced) {
             ended.exit = exit;
         }
         if memory_exceeded || self.groups.ran_out_of_memory() {
-            let note = b"\nsandbox: the memory limit was reached\n";
-            ended.stderr.extend_from_slice(note);
-            sink(OutputChunk::Stderr(note.to_vec()));
+            ended.note(b"\nsandbox: the memory limit was reached\n", sink);
+        }
+        if disk_exceeded {
+            ended.note(b"\nsandbox: the limit of what a call may write to the disk was reached\n", sink);
         }
         Ok(ended)
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Ended {
+    fn note(&mut self, text: &[u8], sink: &OutputSink) {
+        self.stderr.extend_from_slice(text);
+        sink(OutputChunk::Stderr(text.to_vec()));
+    }
+}
+
+impl Running {
+    /// Ends it, and waits: never for ever, for an outer stage that was stopped would not end by itself.
+    fn end(&mut self) {
         self.kill();
         // The outer stage ends as soon as all inside are dead; if it cannot, process 1 dies with it.
         let until = Instant::now() + DRAIN_MAX;
@@ -282,6 +305,12 @@ impl Drop for Running {
         }
         let _ = self.child.kill();
         let _ = self.child.wait().map(|status| status.signal());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

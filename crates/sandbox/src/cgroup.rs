@@ -59,6 +59,15 @@ impl Groups {
         Groups::None
     }
 
+    /// The folders that groups are made in.
+    pub fn folders(&self) -> Vec<&Path> {
+        match self {
+            Groups::V2(parent) => vec![parent],
+            Groups::V1 { memory, pids } => vec![memory, pids],
+            Groups::None => Vec::new(),
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Groups::V2(_) => "cgroup-v2",
@@ -103,12 +112,7 @@ impl Groups {
 
     /// Removes groups whose host process is gone. One in use cannot be removed, so this is safe.
     fn sweep(&self) {
-        let parents: Vec<&Path> = match self {
-            Groups::V2(parent) => vec![parent],
-            Groups::V1 { memory, pids } => vec![memory, pids],
-            Groups::None => Vec::new(),
-        };
-        for parent in parents {
+        for parent in self.folders() {
             for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 let Some(owner) = name.to_str().and_then(owner) else { continue };

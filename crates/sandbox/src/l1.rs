@@ -26,6 +26,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::{
     call::{self, Bounds, Launch, Running},
     cgroup::Groups,
+    disk::DiskBound,
     layer::{Layers, diff, keep, merge, stage},
     options::Options,
     plan::Host,
@@ -157,7 +158,7 @@ impl WorkerLauncher for L1 {
 }
 
 #[derive(Debug)]
-pub struct Inner {
+pub(crate) struct Inner {
     options: Options,
     report: ProbeReport,
     pub host: Host,
@@ -248,12 +249,16 @@ impl Inner {
     ) -> Result<ExecDone, SandboxError> {
         let plan = self.host.plan(spec, layer.cloned())?;
         let stdin = call::stdin_of(&spec.stdin).map_err(setup)?;
+        let (bytes_max, files_max) = (self.options.layer_bytes_max, self.options.layer_files_max);
+        let disk = layer.map(|layer| DiskBound::new(&layer.upper, bytes_max, files_max)).transpose();
+        let disk = disk.map_err(layer_error)?;
         let running = self.launch(plan, stdin)?;
         let receipt = receipt(&running.started, asked.elapsed())?;
         let bounds = Bounds {
             deadline: asked + Duration::from_millis(spec.limits.wall_ms),
             wall_ms: spec.limits.wall_ms,
             output_bytes_max: spec.limits.output_bytes_max,
+            disk,
         };
         let mut ended = running.carry(bounds, cancel, output).map_err(setup)?;
         if self.host.id_maps.is_none() && ended.stderr.windows(FOREIGN_OWNER.len()).any(|text| text == FOREIGN_OWNER) {

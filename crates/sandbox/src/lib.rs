@@ -4,17 +4,19 @@
 //! receipt of what was enforced and the diff of what it wrote. Nothing it does reaches the host
 //! before [`merge`](homarus_contract::sandbox::Sandbox::merge).
 //!
-//! Three rooms: the host side ([`l1`], [`probe`], `call`, `cgroup`), which trusts nothing it gets
-//! back; the stages, which our own binary runs when it re-executes itself ([`stage_main`]); and
-//! `layer`, trusted host code that reads and merges what a call wrote.
+//! Four rooms: the host side ([`l1`], [`probe`], `call`, `cgroup`), which trusts nothing it gets
+//! back; the stages, which our own binary runs when it re-executes itself ([`stage_main`]);
+//! `layer`, trusted host code that reads and merges what a call wrote; and [`selftest`], which attacks all of it.
 
 pub mod l1;
 pub mod options;
 pub mod probe;
+pub mod selftest;
 pub mod stages;
 
 mod call;
 mod cgroup;
+mod disk;
 mod handoff;
 mod layer;
 mod plan;

@@ -20,6 +20,9 @@ pub struct Options {
     pub cache_paths: Vec<String>,
     /// What is kept of files that calls change, so that it can be undone.
     pub keep: KeepLimits,
+    /// What the layer of one call may take on the disk, and how many files it may have: past that the call is ended.
+    pub layer_bytes_max: u64,
+    pub layer_files_max: u64,
     /// The program that calls [`crate::stage_main`] first thing.
     pub exe: PathBuf,
 }
@@ -33,6 +36,8 @@ impl Options {
             readable: Vec::new(),
             cache_paths: Vec::new(),
             keep: KeepLimits::default(),
+            layer_bytes_max: 16 << 30,
+            layer_files_max: 1_000_000,
             exe: PathBuf::from("/proc/self/exe"),
         }
     }

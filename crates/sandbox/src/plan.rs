@@ -14,7 +14,7 @@ use crate::{
     options::Options,
     protected,
     spec::{BaseSpec, CallSpec, LayerSpec, ProgramSpec, Show, WorkspaceSpec},
-    stages::{self, mounts::SCRATCH},
+    stages,
 };
 
 const ETC: &str = include_str!("../data/etc.txt");
@@ -33,8 +33,8 @@ pub struct Host {
     /// The id map the host writes for a sandbox, as real root; `None`: it maps itself.
     pub id_maps: Option<(String, String)>,
     shown: Show,
-    /// What lies where scratch space is mounted for each call, and so has to be shown after that.
-    shown_late: Vec<(PathBuf, PathBuf)>,
+    /// What the user asked to be shown, which may also lie where scratch space is mounted for each call.
+    readable: Vec<(PathBuf, PathBuf)>,
     exe: PathBuf,
     hidden: Vec<PathBuf>,
     cache_paths: Vec<String>,
@@ -48,7 +48,7 @@ impl Host {
             namespaces: BTreeMap::new(),
             id_maps: None,
             shown: Show::default(),
-            shown_late: Vec::new(),
+            readable: Vec::new(),
             exe: fs::canonicalize(&options.exe)?,
             hidden: Vec::new(),
             cache_paths: options.cache_paths.clone(),
@@ -64,13 +64,18 @@ impl Host {
             show(&mut host.shown, Path::new(path))?;
         }
         show_etc(&mut host.shown)?;
+        let mut asked = Show::default();
         for path in &options.readable {
-            show(&mut host.shown, path)?;
+            show(&mut asked, path)?;
         }
+        host.shown.links.append(&mut asked.links);
+        // A socket is no file to be read: through a bind of it, whoever listens could be spoken to.
+        asked.binds.retain(|(source, _)| fs::metadata(source).is_ok_and(|meta| meta.is_dir() || meta.is_file()));
+        host.readable = asked.binds;
         // Folders before what is mounted in them.
         host.shown.binds.sort_by(|a, b| a.1.cmp(&b.1));
-        let in_scratch = |bind: &(PathBuf, PathBuf)| SCRATCH.iter().any(|scratch| bind.1.starts_with(scratch));
-        (host.shown_late, host.shown.binds) = std::mem::take(&mut host.shown.binds).into_iter().partition(in_scratch);
+        host.readable.sort_by(|a, b| a.1.cmp(&b.1));
+        host.readable.dedup();
         for path in options.hidden.iter().chain([&options.state_dir]) {
             // One that does not exist yet is hidden under the name it will have.
             host.hidden.push(fs::canonicalize(path).unwrap_or_else(|_| path.clone()));
@@ -112,7 +117,7 @@ impl Host {
         // being user 0 would not even open it.
         stage.run_as = (self.id_maps.is_some() && owner.uid() != 0).then_some((owner.uid(), owner.gid()));
         stage.show.files = accounts(stage.run_as);
-        stage.show.binds.clone_from(&self.shown_late);
+        stage.readable.clone_from(&self.readable);
         stage.workspace = Some(WorkspaceSpec {
             source_id: (owner.dev(), owner.ino()),
             source,
@@ -179,6 +184,7 @@ fn call(program: ProgramSpec, cwd: PathBuf, mut env: BTreeMap<String, String>, l
         limits_by_host: BTreeMap::new(),
         limits,
         show: Show::default(),
+        readable: Vec::new(),
         workspace: None,
         program,
         env,

@@ -1,7 +1,7 @@
 //! Proves the back end before anything relies on it: starts a whole sandbox over a workspace of its
 //! own, tries from inside what must be denied, and reads the layer back.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fs, io, os::fd::OwnedFd, path::Path, sync::Arc, time::SystemTime};
 
 use homarus_contract::{
     action::Tier,
@@ -13,10 +13,12 @@ use serde::Serialize;
 use crate::{
     call::{self, Bounds, Launch},
     cgroup::Groups,
+    disk::DiskBound,
     layer::{Layers, diff},
     options::Options,
     plan::{self, Host},
     spec::StageFailure,
+    stages::attempts,
 };
 
 /// What the probe found. The back end may be used only if nothing failed.
@@ -78,7 +80,7 @@ pub fn run(options: &Options) -> ProbeReport {
     report
 }
 
-type Lines = Vec<(String, Result<String, String>)>;
+pub type Lines = Vec<(String, Result<String, String>)>;
 
 fn try_all(options: &Options, groups: &Groups) -> Result<Lines, StageFailure> {
     let io_failed = |error: io::Error| StageFailure::new("state", error.to_string());
@@ -114,13 +116,18 @@ fn try_all(options: &Options, groups: &Groups) -> Result<Lines, StageFailure> {
         read_only: false,
     };
     let began = SystemTime::now();
-    let first = one(options, &host, groups, &spec, Some(layer.clone()))?;
+    let stdin = call::stdin_of(&spec.stdin).map_err(io_failed)?;
+    let first = one(options, &host, groups, &spec, Some(layer.clone()), stdin)?;
     let mut lines = first.enforced;
     for line in first.stdout.lines() {
         let attempt: crate::stages::Attempt =
             serde_json::from_str(line).map_err(|error| StageFailure::new("denials", error.to_string()))?;
         let result = if attempt.denied { Ok(attempt.detail) } else { Err(attempt.detail) };
         lines.push((format!("denied.{}", attempt.id), result));
+    }
+    if first.exit == (Exit::Code { code: attempts::NO_WORKSPACE }) {
+        lines.push(("overlay".to_owned(), Err(first.stderr.trim().to_owned())));
+        return Ok(lines);
     }
     if first.exit != (Exit::Code { code: 0 }) && lines.iter().all(|(_, result)| result.is_ok()) {
         lines.push(("denials".to_owned(), Err(format!("the attempts ended with {:?}: {}", first.exit, first.stderr))));
@@ -129,21 +136,26 @@ fn try_all(options: &Options, groups: &Groups) -> Result<Lines, StageFailure> {
     Ok(lines)
 }
 
-struct One {
-    enforced: Lines,
-    stdout: String,
-    stderr: String,
-    exit: Exit,
+/// One call, whole: what was enforced on it, and what became of it.
+pub struct One {
+    pub enforced: Lines,
+    pub stdout: String,
+    pub stderr: String,
+    pub exit: Exit,
 }
 
-fn one(
+pub fn one(
     options: &Options,
     host: &Host,
     groups: &Groups,
     spec: &ExecSpec,
     layer: Option<crate::spec::LayerSpec>,
+    stdin: OwnedFd,
 ) -> Result<One, StageFailure> {
     let failed = |step: &'static str| move |error: io::Error| StageFailure::new(step, error.to_string());
+    let disk =
+        layer.as_ref().map(|layer| DiskBound::new(&layer.upper, options.layer_bytes_max, options.layer_files_max));
+    let disk = disk.transpose().map_err(failed("layer"))?;
     let stage = host.plan(spec, layer).map_err(|error| StageFailure::new("host", error.to_string()))?;
     let mut running = call::start(Launch {
         exe: &options.exe,
@@ -152,7 +164,7 @@ fn one(
         lock: None,
         id_maps: host.id_maps.as_ref(),
     })?;
-    running.begin(stage, call::stdin_of(&spec.stdin).map_err(failed("host"))?)?;
+    running.begin(stage, stdin)?;
     let started = running.started.clone();
     let how: Vec<String> = started.limits.iter().map(|(limit, how)| format!("{limit} by {how}")).collect();
     let enforced = vec![
@@ -172,6 +184,7 @@ fn one(
         deadline: std::time::Instant::now() + std::time::Duration::from_millis(spec.limits.wall_ms),
         wall_ms: spec.limits.wall_ms,
         output_bytes_max: spec.limits.output_bytes_max,
+        disk,
     };
     let ended = running.carry(bounds, &cancel, &(Arc::new(|_| {}) as _)).map_err(failed("host"))?;
     Ok(One {

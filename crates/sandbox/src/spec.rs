@@ -41,6 +41,9 @@ pub struct CallSpec {
     pub limits: Limits,
     /// Besides what the base shows.
     pub show: Show,
+    /// Read-only: what a user asked to be shown, as host path and the path inside. It is mounted with the call, over the
+    /// scratch space it may lie in.
+    pub readable: Vec<(PathBuf, PathBuf)>,
     pub workspace: Option<WorkspaceSpec>,
     pub program: ProgramSpec,
     pub env: BTreeMap<String, String>,

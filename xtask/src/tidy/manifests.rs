@@ -30,7 +30,7 @@ pub fn check(data: &Data, repository: &Repository) -> Result<Vec<Checked>, Strin
     Ok(vec![
         checked("crates depend only on what the table of edges allows", &|manifest| edges(data, manifest)),
         checked("external crates stay with their owners", &|manifest| owners(data, manifest)),
-        checked("every crate has the workspace's lints", &lints),
+        checked("every crate has the workspace's lints", &|manifest| lints(data, manifest)),
         checked("a folder is named like its crate", &name),
         checked("our own crates have no features", &features),
     ])
@@ -72,7 +72,19 @@ fn owners(data: &Data, manifest: &Manifest) -> Vec<String> {
     foreign.map(|(name, owners)| format!("only {} may use `{name}`", owners.join(", "))).collect()
 }
 
-fn lints(manifest: &Manifest) -> Vec<String> {
+fn lints(data: &Data, manifest: &Manifest) -> Vec<String> {
+    if data.unsafe_allowed.iter().any(|name| name == manifest.name) {
+        // Its own, since one crate's lints cannot soften those of the workspace.
+        let own = manifest
+            .table
+            .get("lints")
+            .and_then(|lints| lints.get("clippy")?.get("undocumented_unsafe_blocks")?.as_str());
+        return if own == Some("deny") {
+            Vec::new()
+        } else {
+            vec!["lacks `undocumented_unsafe_blocks = \"deny\"`".to_owned()]
+        };
+    }
     let inherits = manifest.table.get("lints").and_then(|lints| lints.get("workspace")?.as_bool());
     if inherits == Some(true) { Vec::new() } else { vec!["lacks `[lints] workspace = true`".to_owned()] }
 }
@@ -146,6 +158,15 @@ mod tests {
         ] {
             assert_eq!(store(tables).len(), 1, "{tables}");
         }
+    }
+
+    #[test]
+    fn a_crate_that_may_say_unsafe_has_to_argue_it() {
+        let head = "[package]\nname = \"homarus-attack\"\n";
+        let strict = format!("{head}[lints.clippy]\nundocumented_unsafe_blocks = \"deny\"\n");
+        assert_eq!(findings("crates/attack/Cargo.toml", head).len(), 1);
+        assert_eq!(findings("crates/attack/Cargo.toml", &strict).len(), 0);
+        assert_eq!(findings("crates/store/Cargo.toml", &strict.replace("attack", "store")).len(), 1);
     }
 
     #[test]

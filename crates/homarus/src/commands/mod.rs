@@ -34,6 +34,7 @@ pub mod runs_say;
 pub mod runs_show;
 pub mod runs_verify;
 pub mod sandbox_probe;
+pub mod sandbox_selftest;
 pub mod skills_add;
 pub mod skills_allow;
 pub mod skills_list;

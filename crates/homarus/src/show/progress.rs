@@ -18,6 +18,7 @@ const REDRAW: Duration = Duration::from_millis(200);
 pub enum Unit {
     Bytes,
     Packages,
+    Attacks,
 }
 
 pub enum Progress {
@@ -38,6 +39,7 @@ impl Progress {
         let counted = match unit {
             Unit::Bytes => "{bytes} of {total_bytes}, {eta} left",
             Unit::Packages => "{pos} of {len} packages",
+            Unit::Attacks => "{pos} of {len}",
         };
         let bar = ProgressBar::new(length).with_message(what.to_owned());
         bar.enable_steady_tick(REDRAW);
@@ -86,6 +88,7 @@ impl<W: Write> Lines<W> {
         let (done, all, unit) = match self.unit {
             Unit::Bytes => (position / 1_000_000, self.length / 1_000_000, "MB"),
             Unit::Packages => (position, self.length, "packages"),
+            Unit::Attacks => (position, self.length, "tried"),
         };
         // Where nobody reads it, nobody misses it.
         let _ = writeln!(self.out, "{}: {done} of {all} {unit}, {share} %", self.what);

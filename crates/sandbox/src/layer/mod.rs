@@ -98,7 +98,7 @@ fn make_all(path: &Path) -> io::Result<()> {
 }
 
 /// Removes a tree even where a call, or the kernel's work folder, left folders without permissions.
-fn remove_tree(path: &Path) -> io::Result<()> {
+pub fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
         other => return other,

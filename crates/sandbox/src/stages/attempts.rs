@@ -22,6 +22,9 @@ pub struct Attempt {
     pub detail: String,
 }
 
+/// The code for it: the overlay is there, and does not do what it must.
+pub const NO_WORKSPACE: i32 = 2;
+
 pub fn run() -> i32 {
     let attempts: Vec<Attempt> = vec![
         attempt("write-root", fs::write("/attempt", "x")),
@@ -42,7 +45,7 @@ pub fn run() -> i32 {
     ];
     if let Err(error) = use_workspace() {
         eprintln!("the workspace cannot be used: {error}");
-        return 2;
+        return NO_WORKSPACE;
     }
     let all_denied = attempts.iter().all(|attempt| attempt.denied);
     for attempt in attempts {

@@ -13,8 +13,11 @@ use rustix::{
     },
 };
 
-use super::{landlocked, seccomp};
-use crate::spec::{BaseSpec, CallSpec, StageFailure, Step};
+use super::{
+    landlocked,
+    seccomp::{self, Extra},
+};
+use crate::spec::{BaseSpec, CallSpec, ProgramSpec, StageFailure, Step};
 
 /// What this thread found to be true of itself afterwards.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Confined {
 
 /// The kernel allows no smaller number of process ids in a namespace.
 const PID_MAX_LEAST: u32 = 301;
+/// Of the memory limit: what segments may take on top of what processes have.
+const SEGMENTS_SHARE: u64 = 8;
 /// The stages' own processes and threads, which count too.
 const OWN_PROCESSES: u64 = 6;
 
@@ -34,12 +39,19 @@ pub fn this_thread(
     base: &BaseSpec,
     spec: &CallSpec,
     limits: &mut BTreeMap<String, String>,
+    direct: bool,
 ) -> Result<Confined, StageFailure> {
+    let extra = Extra {
+        direct,
+        internal: matches!(spec.program, ProgramSpec::Internal { .. }),
+        no_memory_files: !limits.contains_key("memory"),
+        no_segments: !limits.contains_key("memory") && !limits.contains_key("segments"),
+    };
     resource_limits(spec, limits)?;
     let landlock_abi = landlocked::restrict(base, spec)?;
-    drop_capabilities(base.map_by_host, spec.run_as)?;
+    drop_capabilities(base.map_by_host && may_set_groups(), spec.run_as)?;
     set_no_new_privs(true).step("confine", "no_new_privs")?;
-    let programs = seccomp::programs()?;
+    let programs = seccomp::programs(extra)?;
     seccomp::load(&programs)?;
     let status = fs::read_to_string("/proc/thread-self/status").step("confine", "read own status")?;
     let confined = Confined {
@@ -55,6 +67,26 @@ pub fn this_thread(
         return Err(StageFailure::new("confine", "the kernel did not take all of it"));
     }
     Ok(confined)
+}
+
+/// Bounds what System V segments may take together, where no control group does. Runs in process 1 before /proc is
+/// read-only; where it cannot, the filter leaves no segments at all.
+pub fn bound_segments(spec: &CallSpec, limits: &mut BTreeMap<String, String>) {
+    const PAGE_BYTES: u64 = 4096;
+    if limits.contains_key("memory") {
+        return;
+    }
+    let pages = (spec.limits.memory_bytes / SEGMENTS_SHARE / PAGE_BYTES).max(1).to_string();
+    let bounded = fs::write("/proc/sys/kernel/shmall", &pages).is_ok()
+        && fs::read_to_string("/proc/sys/kernel/shmall").is_ok_and(|now| now.trim() == pages);
+    if bounded {
+        limits.insert("segments".to_owned(), "shmall".to_owned());
+    }
+}
+
+/// In a user namespace where groups were given up for good, there are none to drop that could be.
+fn may_set_groups() -> bool {
+    fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "allow")
 }
 
 /// Chooses how the number of processes is bounded where the host set no control group up.

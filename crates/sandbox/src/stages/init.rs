@@ -81,6 +81,8 @@ struct Begun {
 fn begin(outer: &impl AsFd) -> Result<Begun, StageFailure> {
     prctl::set_dumpable(false).step("pid", "not dumpable")?;
     prctl::set_pdeathsig(Signal::SIGKILL).step("pid", "death signal")?;
+    // A group of its own: `kill(0, …)` inside must not reach the outer stage, which stands in no namespace of theirs.
+    nix::unistd::setsid().step("session", "setsid")?;
     // If the outer stage died before the line above, the socket's end is gone and this is `None`.
     let (message, fds) = handoff::recv::<ToStage>(outer)
         .step("spec", "receive")?
@@ -128,13 +130,14 @@ fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> St
     let mut limits = call.limits_by_host.clone();
     // Before /proc becomes read-only.
     confine::bound_processes(base, call, &mut limits)?;
-    let workspace = mounts::finish(call, &mut mark)?;
+    confine::bound_segments(call, &mut limits);
+    let mounted = mounts::finish(call, &mut mark)?;
     mark("mounts");
     let namespaces = own_namespaces(&base.host_namespaces)?;
     let mut command = command(call, stdin)?;
     let (base, call) = (base.clone(), call.clone());
     let confined = thread::spawn(move || {
-        let confined = confine::this_thread(&base, &call, &mut limits)?;
+        let confined = confine::this_thread(&base, &call, &mut limits, mounted.direct)?;
         let program = command
             .spawn()
             .map_err(|error| format!("cannot start `{}`: {error}", command.get_program().to_string_lossy()));
@@ -145,7 +148,7 @@ fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> St
     mark("started");
     let started = Started {
         namespaces,
-        workspace,
+        workspace: mounted.workspace,
         landlock_abi: confined.landlock_abi,
         seccomp: Some(confined.seccomp),
         no_new_privs: confined.no_new_privs,

@@ -36,7 +36,8 @@ pub fn restrict(base: &BaseSpec, spec: &CallSpec) -> Result<u32, StageFailure> {
         rules = allow(rules, path, all)?;
     }
     // What lies in /etc is covered already.
-    for (_, target) in base.show.binds.iter().chain(&spec.show.binds).filter(|(_, path)| !path.starts_with("/etc")) {
+    let shown = base.show.binds.iter().chain(&spec.show.binds).chain(&spec.readable);
+    for (_, target) in shown.filter(|(_, path)| !path.starts_with("/etc")) {
         rules = allow(rules, target, run)?;
     }
     rules = allow(rules, EXE_INSIDE, run)?;

@@ -7,9 +7,9 @@
 
 use std::{io, process::ExitCode};
 
-use crate::spec::StageFailure;
+use crate::{selftest, spec::StageFailure};
 
-mod attempts;
+pub(crate) mod attempts;
 mod confine;
 mod init;
 mod landlocked;
@@ -19,6 +19,7 @@ mod seccomp;
 mod watch;
 
 pub(crate) use attempts::Attempt;
+pub(crate) use init::EXE_INSIDE;
 
 /// Functions of the binary that may run inside by name; each reads standard input, writes standard
 /// output and returns its exit code.
@@ -43,6 +44,8 @@ pub fn stage_main(internal: &InternalTable) -> Option<ExitCode> {
         "outer" => outer::run(),
         "init" => init::run(),
         "internal" => run_internal(&name, internal),
+        "selftest" => selftest::stage::column(),
+        "selftest-machine" => selftest::stage::machine(),
         _ => 125,
     };
     Some(ExitCode::from(u8::try_from(code.clamp(0, 255)).unwrap_or(125)))
@@ -51,6 +54,9 @@ pub fn stage_main(internal: &InternalTable) -> Option<ExitCode> {
 fn run_internal(name: &str, internal: &InternalTable) -> i32 {
     if name == ATTEMPTS {
         return attempts::run();
+    }
+    if let Some(place) = name.strip_prefix(selftest::stage::ATTACK) {
+        return selftest::stage::attack(place);
     }
     match internal.iter().find(|(known, _)| *known == name) {
         Some((_, function)) => function(),

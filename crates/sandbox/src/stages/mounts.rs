@@ -36,6 +36,14 @@ const MASK_FILE: &str = "/run/masked-file";
 /// Files of /proc that tell about the host, where the kernel has them.
 const MASKED_PROC: [&str; 6] = ["kcore", "keys", "timer_list", "sched_debug", "latency_stats", "kmsg"];
 
+/// What a call sees of the host.
+pub struct Mounted {
+    /// How it sees the workspace.
+    pub workspace: String,
+    /// Some folder of a user's is there without an overlay between: its sockets could be connected to.
+    pub direct: bool,
+}
+
 /// Enters an empty root and shows in it what every call sees. The host's tree is still there.
 pub fn base(spec: &BaseSpec) -> Result<(), StageFailure> {
     nix::unistd::sethostname("sandbox").step("uts", "host name")?;
@@ -61,13 +69,17 @@ pub fn base(spec: &BaseSpec) -> Result<(), StageFailure> {
 
 /// Adds what is the call's own, leaves the host's tree and freezes the rest; returns how the
 /// workspace is seen.
-pub fn finish(spec: &CallSpec, mark: &mut impl FnMut(&str)) -> Result<String, StageFailure> {
+pub fn finish(spec: &CallSpec, mark: &mut impl FnMut(&str)) -> Result<Mounted, StageFailure> {
     scratch(spec)?;
     show(&spec.show)?;
+    let mut direct = false;
+    for (source, target) in &spec.readable {
+        direct |= bind_foreign(source, target)?;
+    }
     mark("shown");
     let mut writable: Vec<PathBuf> = SCRATCH.iter().map(PathBuf::from).collect();
     let seen_as = match &spec.workspace {
-        Some(workspace) => mount_workspace(workspace, &mut writable)?,
+        Some(workspace) => mount_workspace(workspace, &mut writable, &mut direct)?,
         None => "none".to_owned(),
     };
     mark("workspace");
@@ -77,7 +89,7 @@ pub fn finish(spec: &CallSpec, mark: &mut impl FnMut(&str)) -> Result<String, St
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("mount", "make private")?;
     mark("left");
     freeze(&writable)?;
-    Ok(seen_as)
+    Ok(Mounted { workspace: seen_as, direct })
 }
 
 fn show(show: &Show) -> Result<(), StageFailure> {
@@ -147,7 +159,11 @@ fn scratch(spec: &CallSpec) -> Result<(), StageFailure> {
     Ok(())
 }
 
-fn mount_workspace(workspace: &WorkspaceSpec, writable: &mut Vec<PathBuf>) -> Result<String, StageFailure> {
+fn mount_workspace(
+    workspace: &WorkspaceSpec,
+    writable: &mut Vec<PathBuf>,
+    direct: &mut bool,
+) -> Result<String, StageFailure> {
     let source = open_old(&workspace.source)?;
     let found = rustix::fs::fstat(&source).step("workspace", "look at it")?;
     if (found.st_dev, found.st_ino) != workspace.source_id {
@@ -162,16 +178,23 @@ fn mount_workspace(workspace: &WorkspaceSpec, writable: &mut Vec<PathBuf>) -> Re
             "overlay"
         }
         None => {
-            mount_bind_recursive(by_descriptor(&source), target).step("workspace", "bind it read-only")?;
-            remount_read_only(target)?;
+            if overlay_read_only(&source, target).is_err() {
+                mount_bind_recursive(by_descriptor(&source), target).step("workspace", "bind it read-only")?;
+                remount_read_only(target)?;
+                *direct = true;
+            }
             "read-only"
         }
     };
     for path in &workspace.caches {
         if workspace.layer.is_some() && is_plain(target, path) == Some(true) {
             let cache = beneath(&source, path).step("workspace", path)?;
-            mount_bind(by_descriptor(&cache), target.join(path)).step("workspace", path)?;
-            writable.push(target.join(path));
+            let target = target.join(path);
+            mount_bind(by_descriptor(&cache), &target).step("workspace", path)?;
+            let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV;
+            mount_remount(&target, flags, c"").step("workspace", path)?;
+            *direct = true;
+            writable.push(target);
         }
     }
     for path in &workspace.fixed {
@@ -206,6 +229,35 @@ fn overlay(source: &OwnedFd, layer: &LayerSpec, target: &Path) -> Result<(), Sta
         return Ok(());
     }
     mount("workspace", target, "overlay", flags, data(&options)?.as_c_str()).step("overlay", "mount (userxattr)")
+}
+
+/// Through an overlay without an upper layer: nothing can be written, and a socket somebody listens on is no longer the
+/// one that is found. Below a read-only bind it would be.
+fn overlay_read_only(source: &OwnedFd, target: &Path) -> Result<(), StageFailure> {
+    let options = format!("lowerdir={}:{MASK_FOLDER},userxattr", by_descriptor(source));
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY;
+    mount("workspace", target, "overlay", flags, data(&options)?.as_c_str()).step("overlay", "mount read-only")
+}
+
+/// Something a user wants shown. `true`: it had to be bound directly, because other file systems are mounted in it
+/// or its own cannot lie under an overlay.
+fn bind_foreign(source: &Path, target: &Path) -> Result<bool, StageFailure> {
+    let old = in_old(source);
+    if !old.is_dir() {
+        bind_read_only(source, target)?;
+        return Ok(false);
+    }
+    let table = fs::read_to_string("/proc/self/mountinfo").step("mount", "read the mount table")?;
+    if table.lines().filter_map(mount_line).any(|(path, _)| path != old && path.starts_with(&old)) {
+        bind_read_only(source, target)?;
+        return Ok(true);
+    }
+    make_target(target, true)?;
+    if overlay_read_only(&open_old(source)?, target).is_ok() {
+        return Ok(false);
+    }
+    bind_read_only(source, target)?;
+    Ok(true)
 }
 
 /// `Some(is_folder)` if it exists and no part of it is a symbolic link.

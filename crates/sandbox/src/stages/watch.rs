@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     process, thread,
     time::Duration,
 };
@@ -19,7 +20,7 @@ pub fn memory(bytes_max: u64, host: &OwnedFd) {
     let Ok(host) = host.as_fd().try_clone_to_owned() else { process::exit(125) };
     thread::spawn(move || {
         loop {
-            if resident_bytes() > bytes_max {
+            if anonymous_bytes() + shared_bytes(bytes_max) > bytes_max {
                 let _ = handoff::send(&host, &FromStage::MemoryExceeded, &[]);
                 process::exit(125);
             }
@@ -28,14 +29,40 @@ pub fn memory(bytes_max: u64, host: &OwnedFd) {
     });
 }
 
-fn resident_bytes() -> u64 {
-    let Ok(entries) = fs::read_dir("/proc") else { return u64::MAX };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
-        .filter_map(|entry| private_pages(&fs::read_to_string(entry.path().join("statm")).ok()?))
-        .sum::<u64>()
-        * PAGE_BYTES
+/// The folders of all processes. Where they cannot be listed, nothing can be bounded, and the caller must not go on.
+fn processes() -> Option<Vec<PathBuf>> {
+    let entries = fs::read_dir("/proc").ok()?.flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
+    Some(named.map(|entry| entry.path()).collect())
+}
+
+fn anonymous_bytes() -> u64 {
+    let Some(all) = processes() else { return u64::MAX / 2 };
+    let pages = all.iter().filter_map(|path| private_pages(&fs::read_to_string(path.join("statm")).ok()?));
+    pages.sum::<u64>() * PAGE_BYTES
+}
+
+/// What is mapped as shared memory. Each process is asked for all it maps, and only if that would be too much, for its
+/// part of what it shares, which costs the kernel a walk over all of its pages.
+fn shared_bytes(enough: u64) -> u64 {
+    let Some(all) = processes() else { return u64::MAX / 2 };
+    let whole = |path: &PathBuf| kibibytes(&fs::read_to_string(path.join("status")).ok()?, "RssShmem:");
+    let most: u64 = all.iter().filter_map(whole).sum::<u64>() * 1024;
+    if most <= enough / 2 {
+        return most;
+    }
+    // Where the kernel does not tell the part, the whole counts.
+    let part = |path: &PathBuf| {
+        let text = fs::read_to_string(path.join("smaps_rollup")).ok();
+        text.and_then(|text| kibibytes(&text, "Pss_Shmem:")).or_else(|| whole(path))
+    };
+    all.iter().filter_map(part).sum::<u64>() * 1024
+}
+
+/// The figure of a line such as `RssShmem:     12 kB`.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// Resident pages that no file backs, from a `statm` line.
@@ -52,5 +79,8 @@ mod tests {
     fn file_backed_pages_do_not_count() {
         assert_eq!(super::private_pages("900 500 120 1 0 300 0"), Some(380));
         assert_eq!(super::private_pages("900"), None);
+        let text = "Rss: 9 kB\nPss_Shmem:      12 kB\n";
+        assert_eq!(super::kibibytes(text, "Pss_Shmem:"), Some(12));
+        assert_eq!(super::kibibytes(text, "Pss_Anon:"), None);
     }
 }

@@ -8,5 +8,6 @@ mod lifetime;
 mod limits;
 mod merging;
 mod ordinary;
+mod selftest;
 mod undoing;
 mod workers;
