@@ -56,7 +56,6 @@ async fn begin(store: Arc<Store>, at: u32, workspace: PathBuf, model: ModelRef) 
             tier: Tier::Internal,
         },
         budget: Budget::default(),
-        answer_ms_max: 900_000,
         conversation: false,
         system: Hash::of(&system),
         tools: Hash::of(&tools),

@@ -352,7 +352,6 @@ pub fn accepted(machine: &str, text: &str, conversation: bool) -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
-        answer_ms_max: 900_000,
         conversation,
         system: Hash::ZERO,
         tools: Hash::ZERO,
