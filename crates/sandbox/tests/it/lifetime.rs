@@ -115,6 +115,25 @@ async fn killing_the_outer_stage_alone_ends_the_sandbox_too() {
     assert!(driver.wait().unwrap().success());
 }
 
+/// A stage that was stopped does not end by itself: the driver must not wait for it for ever.
+#[tokio::test]
+async fn a_stopped_outer_stage_does_not_hold_the_driver() {
+    let fixture = Fixture::new();
+    let mark = format!("stopped-{}", std::process::id());
+    let mut spec = fixture.shell(&format!("echo begun; sleep 600; : {mark}"));
+    spec.limits.wall_ms = 1500;
+    let wanted = mark.clone();
+    let sink = Arc::new(move |_| {
+        for tool in processes_with(&wanted) {
+            let outer = nix::unistd::Pid::from_raw(parent(parent(tool)).cast_signed());
+            nix::sys::signal::kill(outer, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        }
+    });
+    let called = fixture.exec_into(spec, sink).await.unwrap();
+    assert_eq!(called.done.exit, homarus_contract::sandbox::Exit::TimedOut { wall_ms: 1500 });
+    eventually("the sandbox lives on", || processes_with(&mark).is_empty());
+}
+
 #[tokio::test]
 async fn closing_ends_the_sandbox_that_stands_ready() {
     // A lock of its own tells this fixture's sandboxes from those of tests in the same process.

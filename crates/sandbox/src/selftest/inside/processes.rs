@@ -107,6 +107,11 @@ pub fn kill_parents(tried: &Tried) {
         Ok(()) => tried.confined("kill everybody", "who is in the sandbox"),
         Err(error) => tried.denied("kill everybody", Err::<(), _>(error.into())),
     }
+    // 0: led by a process this namespace does not see, which a signal to the group would reach.
+    match (nix::unistd::getpgrp().as_raw(), nix::unistd::getsid(None).map(Pid::as_raw)) {
+        (0, _) | (_, Ok(0)) => tried.through("share a group with the host", "it is led from outside"),
+        _ => tried.note("share a group with the host", Outcome::Denied { how: "own group".to_owned() }),
+    }
     // The stages stand outside of the process namespace; those in our group would hear this.
     let stopped = SigSet::all();
     let _ = stopped.thread_block();
