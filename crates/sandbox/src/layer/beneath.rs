@@ -138,9 +138,18 @@ impl Place {
         let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
     }
 
-    pub fn make_folder(&self, mode: u32) -> io::Result<()> {
-        rustix::fs::mkdirat(&self.folder, &self.name, Mode::from_raw_mode(0o700))?;
-        self.set_mode(mode)
+    /// With its mode under another name first, then renamed: a merge that is killed between the two would else leave a
+    /// folder that is neither what was there nor what shall be, and so looks as if somebody else had made it.
+    pub fn make_folder(&self, mode: u32, temporary: String) -> io::Result<()> {
+        let beside = self.beside(temporary)?;
+        // One left by a killed merge.
+        let _ = beside.unlink(true);
+        beside.remove();
+        rustix::fs::mkdirat(&beside.folder, &beside.name, Mode::from_raw_mode(0o700))?;
+        let made = beside.set_mode(mode).and_then(|()| self.rename_here(&beside, false));
+        made.inspect_err(|_| {
+            let _ = beside.unlink(true);
+        })
     }
 
     /// Of a folder, found without following a link. Its owner need not be able to read it.

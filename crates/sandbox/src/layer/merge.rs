@@ -166,10 +166,11 @@ impl Merge<'_> {
             self.lock_later(path, &change.new);
             return self.merged(path);
         }
-        if !is_same(&now, &change.old) {
+        let old = if is_half_way(&now, change) { &Entry::Absent } else { &change.old };
+        if !is_same(&now, old) {
             return self.conflict(change);
         }
-        match self.apply(&place, change)? {
+        match self.apply(&place, change, old)? {
             Applied::Yes => {
                 self.lock_later(path, &change.new);
                 self.merged(path)
@@ -178,22 +179,23 @@ impl Merge<'_> {
         }
     }
 
-    fn apply(&mut self, place: &Place, change: &Change) -> io::Result<Applied> {
-        let was_folder = matches!(change.old, Entry::Folder { .. });
+    /// `old`: what is there now.
+    fn apply(&mut self, place: &Place, change: &Change, old: &Entry) -> io::Result<Applied> {
+        let was_folder = matches!(old, Entry::Folder { .. });
         let done = match &change.new {
             Entry::Absent => place.unlink(was_folder),
             Entry::Folder { mode } if was_folder => place.set_mode(mode | needed_bits()),
             Entry::Folder { mode } => {
-                if change.old != Entry::Absent {
+                if *old != Entry::Absent {
                     place.unlink(false)?;
                 }
-                place.make_folder(mode | needed_bits())
+                place.make_folder(mode | needed_bits(), temporary(&change.path))
             }
             Entry::File { hash, mode, .. } => {
                 if was_folder && let Err(error) = place.unlink(true) {
                     return conflict_or(error);
                 }
-                self.put_file(place, change, *hash, *mode)
+                self.put_file(place, change, old, *hash, *mode)
             }
             Entry::Symlink { target } => {
                 if was_folder && let Err(error) = place.unlink(true) {
@@ -201,7 +203,7 @@ impl Merge<'_> {
                 }
                 let beside = place.beside(temporary(&change.path))?;
                 beside.make_link(target)?;
-                place.rename_here(&beside, replaces(&change.old)).inspect_err(|_| beside.remove())
+                place.rename_here(&beside, replaces(old)).inspect_err(|_| beside.remove())
             }
         };
         if let Err(error) = done {
@@ -212,7 +214,7 @@ impl Merge<'_> {
     }
 
     /// Whole and on disk under another name first, then renamed: nobody sees half a file.
-    fn put_file(&mut self, place: &Place, change: &Change, wanted: Hash, mode: u32) -> io::Result<()> {
+    fn put_file(&mut self, place: &Place, change: &Change, old: &Entry, wanted: Hash, mode: u32) -> io::Result<()> {
         let waiting = match self.ready.get(&change.path) {
             Some(folder) => self.workspace.place(&join(folder, &temporary(&change.path)))?,
             None => None,
@@ -227,7 +229,7 @@ impl Merge<'_> {
                 beside
             }
         };
-        place.rename_here(&beside, replaces(&change.old))?;
+        place.rename_here(&beside, replaces(old))?;
         self.ready.remove(&change.path);
         Ok(())
     }
@@ -359,6 +361,14 @@ fn is_same(now: &Entry, wanted: &Entry) -> bool {
     }
 }
 
+/// What takes the place of a folder, and a folder that takes the place of something else, cannot be put there in one
+/// go. A merge that was killed between the two has left nothing there, and putting it there takes nothing from anybody.
+fn is_half_way(now: &Entry, change: &Change) -> bool {
+    let is_folder = |entry: &Entry| matches!(entry, Entry::Folder { .. });
+    let both = change.old != Entry::Absent && change.new != Entry::Absent;
+    *now == Entry::Absent && both && is_folder(&change.old) != is_folder(&change.new)
+}
+
 /// Errors that mean the workspace changed under us (or the layer is gone, or we may not) are conflicts.
 fn conflict_or(error: io::Error) -> io::Result<Applied> {
     match error.kind() {
@@ -389,4 +399,89 @@ fn keep_owner(before: Option<Stat>, place: &Place, file: &fs::File) -> io::Resul
     let owner = before.map_or_else(|| rustix::fs::fstat(&place.folder), Ok)?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn change(path: &str, old: Entry, new: Entry) -> Change {
+        Change { path: path.to_owned(), old, new }
+    }
+
+    /// Merges into `workspace` beside a layer in which the file `new` is.
+    fn merged(folder: &Path, changes: Vec<Change>) -> MergeReport {
+        let (upper, kept) = (folder.join("upper"), folder.join("kept"));
+        fs::create_dir_all(&upper).unwrap();
+        fs::write(upper.join("new"), "new").unwrap();
+        run(&folder.join("workspace"), &upper, &kept, &LayerDiff { changes, ..LayerDiff::default() }).unwrap()
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("workspace")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_merge_that_was_killed_while_it_made_a_folder_is_done_again() {
+        let folder = folder();
+        let workspace = folder.path().join("workspace");
+        fs::create_dir(workspace.join(temporary("made"))).unwrap();
+        let report = merged(folder.path(), vec![change("made", Entry::Absent, Entry::Folder { mode: 0o755 })]);
+        assert_eq!((report.merged.len(), report.conflicts.len()), (1, 0), "{report:?}");
+        assert_eq!(fs::metadata(workspace.join("made")).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::read_dir(&workspace).unwrap().count(), 1, "nothing of ours is left");
+    }
+
+    #[test]
+    fn a_folder_is_never_there_with_another_mode_than_it_shall_have() {
+        let folder = folder();
+        let workspace = folder.path().join("workspace");
+        let paths: Vec<String> = (0..300).map(|number| format!("f{number:03}")).collect();
+        let changes = paths.iter().map(|path| change(path, Entry::Absent, Entry::Folder { mode: 0o755 })).collect();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // As a takeover after a kill at any instant would see it.
+                let mut next = 0;
+                while next < paths.len() && !done.load(Ordering::Relaxed) {
+                    if let Ok(made) = fs::metadata(workspace.join(&paths[next])) {
+                        assert_eq!(made.permissions().mode() & 0o777, 0o755, "{}", paths[next]);
+                        next += 1;
+                    }
+                }
+            });
+            assert_eq!(merged(folder.path(), changes).merged.len(), paths.len());
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_merge_that_was_killed_between_a_folder_and_what_takes_its_place_is_done_again() {
+        let file = Entry::File { hash: Hash::of(b"new"), bytes: 3, mode: 0o644 };
+        let old_file = Entry::File { hash: Hash::of(b"old"), bytes: 3, mode: 0o644 };
+        let link = Entry::Symlink { target: "elsewhere".to_owned() };
+        let made = Entry::Folder { mode: 0o755 };
+        for (path, old, new) in [
+            ("new", made.clone(), file.clone()),
+            ("new", made.clone(), link.clone()),
+            ("new", old_file.clone(), made.clone()),
+            ("new", link, made),
+        ] {
+            // What was there is gone, what shall be is not there yet.
+            let folder = folder();
+            let report = merged(folder.path(), vec![change(path, old, new.clone())]);
+            assert_eq!((report.merged.len(), report.conflicts.len()), (1, 0), "{new:?}");
+            let root = Root::open(&folder.path().join("workspace")).unwrap();
+            let Seen::Entry(now) = entry::look_at(&root.place(path).unwrap().unwrap()).unwrap() else { panic!() };
+            assert!(is_same(&now, &new), "{now:?} is not {new:?}");
+        }
+        // A file that somebody took away is one that somebody took away.
+        let folder = folder();
+        let report = merged(folder.path(), vec![change("new", old_file, file)]);
+        assert_eq!((report.merged.len(), report.conflicts.len()), (0, 1));
+    }
 }
