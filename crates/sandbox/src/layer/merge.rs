@@ -363,7 +363,7 @@ fn is_same(now: &Entry, wanted: &Entry) -> bool {
 
 /// What takes the place of a folder, and a folder that takes the place of something else, cannot be put there in one
 /// go. A merge that was killed between the two has left nothing there, and putting it there takes nothing from anybody.
-fn is_half_way(now: &Entry, change: &Change) -> bool {
+pub fn is_half_way(now: &Entry, change: &Change) -> bool {
     let is_folder = |entry: &Entry| matches!(entry, Entry::Folder { .. });
     let both = change.old != Entry::Absent && change.new != Entry::Absent;
     *now == Entry::Absent && both && is_folder(&change.old) != is_folder(&change.new)
