@@ -84,6 +84,11 @@ impl Reading {
             }
         }
         if let Some(reason) = choice.finish_reason {
+            // How compatible servers say that they broke, with a status of 200.
+            if matches!(reason.as_str(), "error" | "abort" | "insufficient_system_resource") {
+                let message = format!("it ended with {reason}");
+                return Err(http::from_stream_error(KIND, "", &message, data));
+            }
             self.stop = Some(stop_reason(&reason));
         }
         Ok(())

@@ -28,6 +28,15 @@ rows! {
     content_filter: "a content filter", Refusal, filtered;
     prompt_blocked: "the prompt itself is blocked (Gemini)", Refusal, blocked;
     end_of_no_known_kind: "an end whose reason nobody has heard of (Gemini, Responses)", Failure(Protocol), unknown_end;
+    end_of_a_broken_server: "an end that says the server broke: `error`, `abort` (Chat Completions)", Failure(Unavailable), broken;
+}
+
+async fn broken(taken_as: Taken) {
+    let kind = ProviderKind::OpenAi;
+    for reason in ["error", "abort", "insufficient_system_resource"] {
+        let event = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+        taken(&ask_turn(kind, framed(kind, &[beginning(kind), &[&event]].concat())).await, taken_as, kind);
+    }
 }
 
 async fn missing(taken_as: Taken) {
