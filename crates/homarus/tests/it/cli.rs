@@ -411,7 +411,7 @@ fn completion_scripts_are_shell() {
         path.display()
     );
     let asked = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "resume resolve", "{asked:?}");
+    assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "resume resume-all resolve", "{asked:?}");
     assert_eq!(program.output(&["completions", "tcsh"]).code, 2);
 }
 
