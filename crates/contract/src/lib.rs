@@ -7,9 +7,11 @@
 
 pub mod action;
 pub mod budget;
+pub mod egress;
 pub mod error;
 pub mod event;
 pub mod gate;
+pub mod guest;
 pub mod ids;
 pub mod journal;
 pub mod machine;

@@ -13,6 +13,7 @@ use crate::{
     action::{Action, EffectClass, Plan},
     event::{AgentRef, Profile},
     gate::Permit,
+    ids::RunId,
     message::ToolDefinition,
     sandbox::{Exit, LayerDiff, LayerId, Limits, OutputSink, Receipt, Sandbox},
 };
@@ -23,6 +24,7 @@ pub const COMMAND_BYTES_MAX: usize = 32 * 1024;
 /// What a tool may know when it plans or runs.
 #[derive(Clone)]
 pub struct ToolContext {
+    pub run: RunId,
     pub workspace: PathBuf,
     /// Whose memory a memory tool writes.
     pub agent: Option<AgentRef>,

@@ -63,6 +63,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             return Ok(Start::Done);
         };
         let context = ToolContext {
+            run: self.run.clone(),
             workspace: self.accepted.workspace.clone(),
             agent: self.accepted.agent.clone(),
             limits: self.driver.options.limits,

@@ -41,6 +41,8 @@ pub struct Running {
     pub stdout: File,
     pub stderr: File,
     pub started: Started,
+    /// The listening socket inside its network namespace, if the call has a way out.
+    pub way_out: Option<OwnedFd>,
     groups: CallGroups,
 }
 
@@ -106,13 +108,14 @@ pub fn start(mut launch: Launch<'_>) -> Result<Running, StageFailure> {
         stdout: File::from(stdout),
         stderr: File::from(stderr),
         started: Started::default(),
+        way_out: None,
         groups: launch.groups,
     };
     let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
     fds.extend(launch.lock.map(|lock| lock.as_fd()));
     handoff::send(&running.ctl, &ToStage::Begin { lock: launch.lock.is_some() }, &fds).step("host", "send the base")?;
     if launch.base.map_by_host {
-        match running.hear()? {
+        match running.hear()?.0 {
             FromStage::Unshared => running.map_ids(launch.id_maps)?,
             FromStage::Failed(failure) => return Err(failure),
             _ => return Err(StageFailure::new("host", "a message out of order")),
@@ -140,27 +143,28 @@ impl Running {
         let memory = memory_of(&call)?;
         if handoff::send(&self.ctl, &ToStage::Call, &[memory.as_fd(), stdin.as_fd()]).is_err() {
             // It failed before; what it said of that waits to be read.
-            return Err(match self.hear()? {
+            return Err(match self.hear()?.0 {
                 FromStage::Failed(failure) => failure,
                 _ => StageFailure::new("host", "the sandbox does not listen"),
             });
         }
         match self.hear()? {
-            FromStage::Started(started) => {
+            (FromStage::Started(started), fds) => {
                 self.started = started;
+                self.way_out = fds.into_iter().next();
                 Ok(())
             }
-            FromStage::Failed(failure) => Err(failure),
+            (FromStage::Failed(failure), _) => Err(failure),
             _ => Err(StageFailure::new("host", "a message out of order")),
         }
     }
 
-    fn hear(&mut self) -> Result<FromStage, StageFailure> {
+    fn hear(&mut self) -> Result<(FromStage, Vec<OwnedFd>), StageFailure> {
         if !handoff::readable(&self.ctl, SETUP_MAX).step("host", "wait")? {
             return Err(StageFailure::new("host", "setting up took longer than 20 s"));
         }
         match handoff::recv::<FromStage>(&self.ctl).step("host", "receive")? {
-            Some((message, _)) => Ok(message),
+            Some(heard) => Ok(heard),
             None => Err(self.died()),
         }
     }

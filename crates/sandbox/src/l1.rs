@@ -15,6 +15,7 @@ use homarus_contract::{
     BoxFuture,
     action::Tier,
     gate::{MergePermit, Permit},
+    guest::{Guest, GuestLauncher, GuestSpec},
     ids::Hash,
     sandbox::{
         Change, ContentSource, ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputChunk, OutputSink,
@@ -27,6 +28,7 @@ use crate::{
     call::{self, Bounds, Launch, Running},
     cgroup::Groups,
     disk::DiskBound,
+    guest,
     layer::{Layers, diff, keep, merge, stage},
     options::Options,
     plan::Host,
@@ -154,6 +156,12 @@ impl Sandbox for L1 {
 impl WorkerLauncher for L1 {
     fn launch(&self, spec: WorkerSpec) -> Result<WorkerProcess, SandboxError> {
         worker::launch(&self.inner, spec)
+    }
+}
+
+impl GuestLauncher for L1 {
+    fn launch_guest(&self, spec: GuestSpec) -> Result<Guest, SandboxError> {
+        guest::launch(&self.inner, &spec)
     }
 }
 
@@ -308,7 +316,7 @@ fn fits(permit: &Permit, layer: &LayerId) -> bool {
     permit.run() == &layer.run && permit.action().is_some_and(|action| action.call == layer.call)
 }
 
-fn receipt(started: &Started, took: Duration) -> Result<Receipt, SandboxError> {
+pub fn receipt(started: &Started, took: Duration) -> Result<Receipt, SandboxError> {
     let seccomp = started.seccomp.as_deref().map(str::parse::<Hash>).transpose();
     let mut limits = started.limits.clone();
     for name in ["wall", "output"] {

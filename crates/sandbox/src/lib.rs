@@ -17,6 +17,7 @@ pub mod stages;
 mod call;
 mod cgroup;
 mod disk;
+mod guest;
 mod handoff;
 mod layer;
 mod plan;

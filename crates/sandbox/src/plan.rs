@@ -8,7 +8,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use homarus_contract::sandbox::{ExecSpec, Limits, Program, SandboxError};
+use homarus_contract::{
+    guest::{GUEST_FOLDER, GuestSpec},
+    sandbox::{ExecSpec, Limits, Program, SandboxError},
+};
 
 use crate::{
     options::Options,
@@ -134,6 +137,11 @@ impl Host {
     pub fn plan_worker(&self, argv: Vec<String>, readable: &[PathBuf], limits: Limits) -> io::Result<CallSpec> {
         let mut stage = call(ProgramSpec::Command { argv }, PathBuf::from("/tmp"), BTreeMap::new(), limits);
         stage.show.files = accounts(None);
+        self.show_readable(&mut stage, readable)?;
+        Ok(stage)
+    }
+
+    fn show_readable(&self, stage: &mut CallSpec, readable: &[PathBuf]) -> io::Result<()> {
         for path in readable {
             let seen = self.shown.binds.iter().any(|(_, target)| path.starts_with(target));
             if !seen {
@@ -142,6 +150,27 @@ impl Host {
         }
         stage.show.binds.sort_by(|a, b| a.1.cmp(&b.1));
         stage.show.binds.dedup();
+        Ok(())
+    }
+
+    /// The spec of a program that is not ours and lives long.
+    pub fn plan_guest(&self, spec: &GuestSpec) -> Result<CallSpec, SandboxError> {
+        let refuse = |why: String| SandboxError::Refused(why);
+        let program = ProgramSpec::Command { argv: spec.argv.clone() };
+        let mut stage = call(program, PathBuf::from("/tmp"), spec.env.clone(), spec.limits);
+        stage.show.files = accounts(None);
+        for (path, text) in &spec.files {
+            if !path.is_absolute() || path.components().any(|part| matches!(part, Component::ParentDir)) {
+                return Err(refuse(format!("{} cannot be written into the guest's root", path.display())));
+            }
+            stage.show.files.push((path.clone(), text.clone()));
+        }
+        self.show_readable(&mut stage, &spec.readable).map_err(|error| SandboxError::Setup(error.to_string()))?;
+        if let Some(folder) = &spec.folder {
+            let real = fs::canonicalize(folder).map_err(|error| refuse(format!("{}: {error}", folder.display())))?;
+            stage.writable = Some((real, PathBuf::from(GUEST_FOLDER)));
+        }
+        stage.egress_port = Some(spec.egress_port);
         Ok(stage)
     }
 
@@ -186,6 +215,8 @@ fn call(program: ProgramSpec, cwd: PathBuf, mut env: BTreeMap<String, String>, l
         show: Show::default(),
         readable: Vec::new(),
         workspace: None,
+        writable: None,
+        egress_port: None,
         program,
         env,
         cwd,

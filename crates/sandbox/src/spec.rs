@@ -45,6 +45,10 @@ pub struct CallSpec {
     /// scratch space it may lie in.
     pub readable: Vec<(PathBuf, PathBuf)>,
     pub workspace: Option<WorkspaceSpec>,
+    /// A folder it may write besides: host path (canonical) and the path inside.
+    pub writable: Option<(PathBuf, PathBuf)>,
+    /// Where on 127.0.0.1 the host is to serve a way out; `None`: not even loopback is up.
+    pub egress_port: Option<u16>,
     pub program: ProgramSpec,
     pub env: BTreeMap<String, String>,
     /// Absolute.
@@ -100,6 +104,7 @@ pub enum ToStage {
 pub enum FromStage {
     /// In the new namespaces, waiting for the id maps.
     Unshared,
+    /// Comes with the listening socket of the way out, if there is one.
     Started(Started),
     /// The tool has ended; what it left running is being killed.
     Exited {

@@ -7,7 +7,8 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, OwnedFd},
+    net::TcpListener,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -23,7 +24,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{MARKER, confine, failed, mounts, outer, watch};
+use super::{MARKER, confine, failed, mounts, outer, watch, wayout};
 use crate::{
     handoff,
     spec::{BaseSpec, CallSpec, FromStage, ProgramSpec, StageFailure, Started, Step, ToStage},
@@ -49,14 +50,18 @@ pub fn run() -> i32 {
         Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
     };
     match start(&begun.base, &call, stdin, Instant::now()) {
-        Ok((started, Ok(program))) => {
-            tell(&begun.host, &FromStage::Started(started), 0);
+        Ok((started, way_out, Ok(program))) => {
+            let passed: Vec<BorrowedFd<'_>> = way_out.iter().map(AsFd::as_fd).collect();
+            // If the host is gone, our end is near anyway.
+            let _ = handoff::send(&begun.host, &FromStage::Started(started), &passed);
+            // Only the host answers there.
+            drop(way_out);
             if call.limits_by_host.get("memory").is_none_or(|how| how == "rlimit") {
                 watch::memory(call.limits.memory_bytes, &begun.host);
             }
             reap(program, &begun.host)
         }
-        Ok((started, Err(text))) => {
+        Ok((started, _, Err(text))) => {
             tell(&begun.host, &FromStage::Started(started), 0);
             eprintln!("sandbox: {text}");
             tell(&begun.host, &FromStage::Exited { code: Some(127), signal: None }, 127)
@@ -122,7 +127,7 @@ fn hung_up(socket: &impl AsFd) -> bool {
 }
 
 /// The outer error is ours (nothing ran); the inner one the program's own (it does not exist, say).
-type StartResult = Result<(Started, Result<Pid, String>), StageFailure>;
+type StartResult = Result<(Started, Option<TcpListener>, Result<Pid, String>), StageFailure>;
 
 fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> StartResult {
     let mut steps_us = Vec::new();
@@ -130,6 +135,7 @@ fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> St
     let mut limits = call.limits_by_host.clone();
     // Before /proc becomes read-only.
     confine::bound_processes(base, call, &mut limits)?;
+    let way_out = call.egress_port.map(wayout::listen).transpose()?;
     confine::bound_segments(call, &mut limits);
     let mounted = mounts::finish(call, &mut mark)?;
     mark("mounts");
@@ -156,7 +162,7 @@ fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> St
         limits,
         steps_us,
     };
-    Ok((started, program))
+    Ok((started, way_out, program))
 }
 
 fn command(spec: &CallSpec, stdin: OwnedFd) -> Result<Command, StageFailure> {

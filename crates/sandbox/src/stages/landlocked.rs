@@ -41,6 +41,9 @@ pub fn restrict(base: &BaseSpec, spec: &CallSpec) -> Result<u32, StageFailure> {
         rules = allow(rules, target, run)?;
     }
     rules = allow(rules, EXE_INSIDE, run)?;
+    if let Some((_, target)) = &spec.writable {
+        rules = allow(rules, target, all & !AccessFs::Execute)?;
+    }
     if let Some(workspace) = &spec.workspace {
         rules = allow(rules, &workspace.target, if workspace.layer.is_some() { all } else { run })?;
     }

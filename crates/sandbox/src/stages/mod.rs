@@ -17,6 +17,7 @@ pub mod mounts;
 mod outer;
 mod seccomp;
 mod watch;
+mod wayout;
 
 pub(crate) use attempts::Attempt;
 pub(crate) use init::EXE_INSIDE;

@@ -82,6 +82,14 @@ pub fn finish(spec: &CallSpec, mark: &mut impl FnMut(&str)) -> Result<Mounted, S
         Some(workspace) => mount_workspace(workspace, &mut writable, &mut direct)?,
         None => "none".to_owned(),
     };
+    if let Some((source, target)) = &spec.writable {
+        let source = open_old(source)?;
+        make_target(target, true)?;
+        mount_bind(by_descriptor(&source), target).step("mount", "the writable folder")?;
+        let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount_remount(target, flags, c"").step("mount", "the writable folder without programs")?;
+        writable.push(target.clone());
+    }
     mark("workspace");
     unmount(OLD, UnmountFlags::DETACH).step("mount", "leave the host's tree")?;
     fs::remove_dir(OLD).step("mount", "remove the old root's folder")?;

@@ -3,6 +3,7 @@
 mod confinement;
 mod fixture;
 mod gate;
+mod guests;
 mod layers;
 mod lifetime;
 mod limits;
