@@ -11,6 +11,7 @@
 mod address;
 mod client;
 mod origin;
+mod proxy;
 mod resolve;
 mod scrub;
 
