@@ -51,6 +51,21 @@ pub fn nextest(places: &Places) -> bool {
     }
 }
 
+/// Installs Chromium for the tests of the browser, if it can. Without it those tests say that they were skipped.
+pub fn browser(places: &Places) {
+    let present = || ["chromium", "chromium-browser"].iter().any(|program| sh::on_path(program));
+    if present() {
+        return;
+    }
+    let mut apt = sh::command(places, "apt-get");
+    apt.args(["install", "--yes", "--quiet", "--no-install-recommends", "chromium"])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    let installed = obstacle(places).map_or_else(|| sh::run(&mut apt), Err);
+    if let Err(why) = installed {
+        println!("there is no Chromium ({why}): the tests of the browser are skipped");
+    }
+}
+
 fn install_packages(places: &Places) -> Result<(), String> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {

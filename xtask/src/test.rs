@@ -45,6 +45,7 @@ struct Step {
 /// Runs everything; `Ok(true)` if nothing failed.
 pub fn run(places: &Places) -> Result<bool, String> {
     bootstrap::run(places)?;
+    bootstrap::browser(places);
     machine::describe(places);
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Outcome| {

@@ -2,6 +2,7 @@
 //! and response. Every surface prints, serves or calls these types; none has its own.
 
 pub mod agents;
+pub mod browser;
 pub mod config;
 pub mod doctor;
 pub mod models;

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agents, config, doctor, models, runs, sandbox, skills, tools};
+use crate::{agents, browser, config, doctor, models, runs, sandbox, skills, tools};
 
 /// One thing a user can do.
 pub trait Operation {
@@ -62,6 +62,8 @@ operations![
     models::List,
     models::Pull,
     models::Test,
+    browser::Profiles,
+    browser::Clear,
     sandbox::Probe,
     sandbox::Selftest,
     tools::List,

@@ -43,6 +43,9 @@ enum Command {
     /// See tools, and call one by hand
     #[command(subcommand)]
     Tools(Tools),
+    /// See and clear the profiles of the browser: cookies and storage kept from run to run
+    #[command(subcommand)]
+    Browser(Browser),
     /// See what this machine can enforce
     #[command(subcommand)]
     Sandbox(Sandbox),
@@ -142,6 +145,14 @@ enum Tools {
 }
 
 #[derive(Debug, Subcommand)]
+enum Browser {
+    /// List profiles
+    Profiles(commands::browser_profiles::Args),
+    /// Remove a profile with all that is in it
+    Clear(commands::browser_clear::Args),
+}
+
+#[derive(Debug, Subcommand)]
 enum Sandbox {
     /// Try out what this machine can enforce
     Probe(commands::sandbox_probe::Args),
@@ -202,6 +213,8 @@ impl Cli {
             Command::Tools(Tools::List(args)) => args.execute(),
             Command::Tools(Tools::Show(args)) => args.execute(),
             Command::Tools(Tools::Call(args)) => args.execute(),
+            Command::Browser(Browser::Profiles(args)) => args.execute(),
+            Command::Browser(Browser::Clear(args)) => args.execute(),
             Command::Sandbox(Sandbox::Probe(args)) => args.execute(),
             Command::Sandbox(Sandbox::Selftest(args)) => args.execute(),
             Command::Doctor(args) => args.execute(),

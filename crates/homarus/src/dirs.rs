@@ -18,6 +18,19 @@ pub struct Dirs {
 }
 
 impl Dirs {
+    /// All of them in one folder, for tests.
+    #[cfg(test)]
+    pub fn in_folder(folder: &Path) -> Self {
+        let at = |name: &str| folder.join(name);
+        Self {
+            state: at("state"),
+            config: at("config"),
+            agents: at("agents"),
+            skills: at("skills"),
+            models: at("models"),
+        }
+    }
+
     pub fn from_env() -> Result<Self, CliError> {
         let models = env::MODELS_DIR.get_os().map(PathBuf::from);
         if let Some(home) = env::HOME.get_os().map(PathBuf::from) {

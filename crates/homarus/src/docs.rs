@@ -7,8 +7,10 @@ use homarus_api::tools::Tool;
 use homarus_vault::Vault;
 
 use crate::{
+    browser,
     commands::tools_list::{rows, word},
     config::{Config, keys::Keys},
+    dirs::Dirs,
     doctor, env, exit, wiring,
 };
 
@@ -74,8 +76,11 @@ fn exit_codes() {
 fn listed() -> Vec<Tool> {
     let config = Config::parse("", Path::new("homarus.toml")).unwrap();
     let vault = Vault::from_lookup(Vec::new(), |_| None).unwrap();
-    rows(&wiring::tools(&config, Arc::new(vault), Arc::new(homarus_agent::skill::Shelf::default())).unwrap(), None)
-        .unwrap()
+    let dirs = Dirs::in_folder(Path::new("/nowhere"));
+    let vault = Arc::new(vault);
+    let browsers = browser::browsers(&dirs, &config, vault.clone(), Arc::new(browser::NotHere)).unwrap();
+    let shelf = Arc::new(homarus_agent::skill::Shelf::default());
+    rows(&wiring::tools(&config, vault, shelf, browsers).unwrap(), None).unwrap()
 }
 
 #[test]

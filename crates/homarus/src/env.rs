@@ -95,6 +95,14 @@ pub fn of_the_network() -> Vec<(&'static str, OsString)> {
     NAMES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect()
 }
 
+/// The first of these programs that is on the PATH.
+#[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+pub fn on_path(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
+    names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()))
+}
+
 /// A folder variable of the XDG base directory specification; relative paths are ignored, as it says.
 #[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
 pub fn xdg(name: &str, fallback_in_home: &str) -> Option<PathBuf> {

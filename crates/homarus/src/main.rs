@@ -5,6 +5,7 @@
 
 mod agents;
 mod approver;
+mod browser;
 mod chat;
 mod choose;
 mod cli;

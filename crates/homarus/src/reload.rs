@@ -234,7 +234,7 @@ pub async fn drive(
     let mut runtime = runtime;
     loop {
         runtime.register(run)?;
-        fence = match runtime.driver.drive(fence, control).await? {
+        fence = match runtime.drive_to_rest(fence, control).await? {
             Ended::HandedBack { fence } => fence,
             ended => {
                 if matches!(ended, Ended::Finished { .. } | Ended::Waiting(WaitingOn::Message)) {
@@ -253,6 +253,7 @@ pub async fn drive(
         runtime.show_since(run, before)?;
         if let Ok(read) = read {
             read.goes_on();
+            runtime.end_browser(run).await;
             runtime = read.runtime;
         }
     }

@@ -29,10 +29,11 @@ use homarus_guard::{Guard, Hosts, Readable};
 use homarus_models::{Registry, prices::Prices};
 use homarus_sandbox::{L1, ProbeReport};
 use homarus_store::Store;
+use homarus_tools::browser::Browsers;
 use homarus_workflow::undo::WorkspaceUndo;
 
 use crate::{
-    agents, choose,
+    agents, browser, choose,
     config::Config,
     conversation,
     dirs::Dirs,
@@ -67,6 +68,7 @@ pub struct Runtime {
     sandbox: L1,
     observer: Arc<dyn Observer>,
     approver: Arc<dyn Approver>,
+    browsers: Arc<Browsers>,
 }
 
 impl Drop for Runtime {
@@ -110,7 +112,8 @@ impl Runtime {
         let (options, vault) = choose::options(dirs, config)?;
         let prices = prices(config)?;
         let vault = Arc::new(vault);
-        let tools = tools(config, vault.clone(), shelf.clone())?;
+        let browsers = browser::browsers(dirs, config, vault.clone(), shared.clone())?;
+        let tools = tools(config, vault.clone(), shelf.clone(), browsers.clone())?;
         let models = Arc::new(Registry::new(options, vault, shared.clone(), prices));
         let priced = models.clone();
         let guard = Arc::new(Guard::new("rules", move |model: &ModelRef| choose::price_known(priced.as_ref(), model)));
@@ -134,7 +137,20 @@ impl Runtime {
         });
         let has_worker = choose::worker(&config.models.local).is_some_and(|worker| worker.is_file());
         let providers = providers::all(config)?;
-        Ok(Self { store, models, driver, tools, shelf, has_worker, providers, guard, sandbox, observer, approver })
+        Ok(Self {
+            store,
+            models,
+            driver,
+            tools,
+            shelf,
+            has_worker,
+            providers,
+            guard,
+            sandbox,
+            browsers,
+            observer,
+            approver,
+        })
     }
 
     /// Tells the guard what a run may do, as its events say.
@@ -223,6 +239,21 @@ impl Runtime {
     ) -> Result<EndedResponse, CliError> {
         let ended = reload::drive(self.clone(), &run, fence, control, &Slot::default()).await?;
         self.response(run, ended)
+    }
+
+    /// Drives a run until it rests or is handed back. What it held outside of the journal, a browser, ends when it rests.
+    pub async fn drive_to_rest(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
+        let run = fence.run().clone();
+        let ended = self.driver.drive(fence, control).await;
+        if !matches!(ended, Ok(Ended::HandedBack { .. })) {
+            self.end_browser(&run).await;
+        }
+        ended
+    }
+
+    /// Another runtime goes on with the run, and knows nothing of its browser.
+    pub async fn end_browser(&self, run: &RunId) {
+        self.browsers.end(run).await;
     }
 
     fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
@@ -445,10 +476,17 @@ pub fn tools(
     config: &Config,
     outbound: Arc<dyn Outbound>,
     skills: Arc<dyn SkillShelf>,
+    browsers: Arc<Browsers>,
 ) -> Result<Vec<Arc<dyn Tool>>, CliError> {
     let search = homarus_tools::web_search::instance(&config.search.url)
         .map_err(|error| CliError::usage("search.url in the configuration is no address").cause(error))?;
-    Ok(homarus_tools::all(homarus_tools::Options { outbound, host_rules: Arc::new(Hosts), search, skills }))
+    Ok(homarus_tools::all(homarus_tools::Options {
+        outbound,
+        host_rules: Arc::new(Hosts),
+        search,
+        skills,
+        browsers: Some(browsers),
+    }))
 }
 
 pub fn prices(config: &Config) -> Result<Prices, CliError> {

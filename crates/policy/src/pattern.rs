@@ -28,6 +28,9 @@ pub const VERBS: &[(&str, TargetKind)] = &[
     ("shell:run", TargetKind::CommandLine),
     ("net:connect", TargetKind::Host),
     ("web:search", TargetKind::Host),
+    ("browser:open", TargetKind::Host),
+    ("browser:act", TargetKind::Host),
+    ("browser:read", TargetKind::Host),
     ("memory:write", TargetKind::Name),
     ("skill:read", TargetKind::Name),
 ];

@@ -300,11 +300,7 @@ impl HttpRequest {
     /// any.
     fn reach(&self, profile: &Profile, url: &Url) -> Result<Reach, ToolError> {
         let view = self.rules.view(profile, &web::endpoint(url)).map_err(ToolError::Failed)?;
-        Ok(match url.host() {
-            _ if !view.is_named => Reach::Public,
-            Some(url::Host::Domain(_)) | None => Reach::Private,
-            Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => Reach::Any,
-        })
+        Ok(web::reach(view, matches!(url.host(), Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)))))
     }
 }
 

@@ -6,6 +6,11 @@
 
 pub mod arguments;
 pub mod beneath;
+pub mod browser;
+pub mod browser_act;
+pub mod browser_open;
+pub mod browser_read;
+pub mod browser_screenshot;
 pub mod confined;
 pub mod file_edit;
 pub mod file_list;
@@ -38,13 +43,15 @@ pub struct Options {
     /// From [`web_search::instance`]; `None`: no search.
     pub search: Option<Url>,
     pub skills: Arc<dyn SkillShelf>,
+    /// `None`: there are no tools of the browser.
+    pub browsers: Option<Arc<browser::Browsers>>,
 }
 
 /// All built-in tools, in the order they are offered: a small model likes to take the first, and the listing
 /// is in its first message already.
 pub fn all(options: Options) -> Vec<Arc<dyn Tool>> {
-    let Options { outbound, host_rules, search, skills } = options;
-    vec![
+    let Options { outbound, host_rules, search, skills, browsers } = options;
+    let mut tools: Vec<Arc<dyn Tool>> = vec![
         Arc::new(file_search::FileSearch),
         Arc::new(file_read::FileRead),
         Arc::new(file_edit::FileEdit),
@@ -55,7 +62,14 @@ pub fn all(options: Options) -> Vec<Arc<dyn Tool>> {
         Arc::new(web_search::WebSearch::new(outbound, search)),
         Arc::new(memory_note::MemoryNote),
         Arc::new(skill_read::SkillRead::new(skills)),
-    ]
+    ];
+    if let Some(browsers) = browsers {
+        tools.push(Arc::new(browser_open::BrowserOpen(browsers.clone())));
+        tools.push(Arc::new(browser_read::BrowserRead(browsers.clone())));
+        tools.push(Arc::new(browser_act::BrowserAct(browsers.clone())));
+        tools.push(Arc::new(browser_screenshot::BrowserScreenshot(browsers)));
+    }
+    tools
 }
 
 /// What a run of this agent is offered. A small model plans worse with each tool more: `workspace_only` leaves
@@ -74,7 +88,7 @@ pub type Internal = (&'static str, fn() -> i32);
 /// The functions that run inside the sandbox, by the name a [`homarus_contract::sandbox::Program`]
 /// gives. Each reads its input from standard input, works in the current folder, and returns an exit code.
 /// `R` decides which files may be read where many are.
-pub fn internal_table<R: ReadRules>() -> [Internal; 6] {
+pub fn internal_table<R: ReadRules>() -> [Internal; 7] {
     [
         (file_list::NAME, file_list::confined::<R>),
         (file_read::NAME, file_read::confined),
@@ -82,6 +96,7 @@ pub fn internal_table<R: ReadRules>() -> [Internal; 6] {
         (file_edit::NAME, file_edit::confined),
         (file_write::NAME, file_write::confined),
         (page::NAME, page::confined),
+        (browser_screenshot::NAME, browser_screenshot::confined),
     ]
 }
 

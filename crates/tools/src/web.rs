@@ -7,9 +7,9 @@ use encoding_rs::{Encoding, UTF_8};
 use futures_util::StreamExt;
 use homarus_contract::{
     ids::{CallId, Hash},
-    outbound::{Outbound, OutboundError, OutboundRequest},
+    outbound::{Outbound, OutboundError, OutboundRequest, Reach},
     text::{bounded, neutralise},
-    tool::ToolError,
+    tool::{HostView, ToolError},
 };
 use url::Url;
 
@@ -45,6 +45,15 @@ pub fn parse_url(text: &str) -> Result<Url, ToolError> {
 pub fn endpoint(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
+}
+
+/// Only what a rule or grant names itself may be an address in private use; only an address that is named may be any.
+pub fn reach(view: HostView, is_address: bool) -> Reach {
+    match (view.is_named, is_address) {
+        (false, _) => Reach::Public,
+        (true, false) => Reach::Private,
+        (true, true) => Reach::Any,
+    }
 }
 
 /// An answer, read as far as it is read at all.

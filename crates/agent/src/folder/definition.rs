@@ -30,6 +30,8 @@ pub struct Definition {
     pub skills: Option<Vec<String>>,
     /// What it may do at all; absent: `policy.grants` of the configuration.
     pub grants: Option<Vec<String>>,
+    /// The browser profile of its runs; empty: a new browser for each run; absent: as configured.
+    pub browser_profile: Option<String>,
     /// Isolation of its calls; it may be raised, never lowered.
     #[serde(default = "internal")]
     pub tier: Tier,
@@ -118,6 +120,7 @@ mod tests {
         check("models = [\"local/x\"]\ntools = []\n[limits]\nsteps = 3", Ok(()));
         check("model = \"x\"", Err("unknown field `model`"));
         check("models = [\"x\"]", Err("PROVIDER/MODEL"));
+        check("browser_profile = \"work\"", Ok(()));
         check("tier = \"trusted\"", Err("cannot be lowered"));
         check("[limits]\nsteps = 0", Err("limits.steps"));
         check("[limits]\nusd = -1.0", Err("limits.usd"));

@@ -6,6 +6,8 @@ pub mod agents_edit;
 pub mod agents_list;
 pub mod agents_show;
 pub mod agents_switch;
+pub mod browser_clear;
+pub mod browser_profiles;
 pub mod chat;
 pub mod completions;
 pub mod config_check;

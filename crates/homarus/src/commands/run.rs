@@ -320,12 +320,15 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::browser;
 
     #[test]
     fn the_embedded_model_alone_is_offered_the_tools_of_the_workspace() {
         let config = Config::parse("", Path::new("homarus.toml")).unwrap();
         let vault = homarus_vault::Vault::from_lookup(Vec::new(), |_| None).unwrap();
-        let tools = wiring::tools(&config, Arc::new(vault), Arc::new(homarus_agent::skill::Shelf::default())).unwrap();
+        let (dirs, vault) = (Dirs::in_folder(Path::new("/nowhere")), Arc::new(vault));
+        let browsers = browser::browsers(&dirs, &config, vault.clone(), Arc::new(browser::NotHere)).unwrap();
+        let tools = wiring::tools(&config, vault, Arc::new(homarus_agent::skill::Shelf::default()), browsers).unwrap();
         let names = |models: &[&str]| -> Vec<String> {
             let models: Vec<ModelRef> = models.iter().map(|model| model.parse().unwrap()).collect();
             offered(&tools, None, &models).unwrap().into_iter().map(|tool| tool.name).collect()

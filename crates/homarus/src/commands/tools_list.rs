@@ -6,7 +6,7 @@ use homarus_agent::folder::AgentFolder;
 use homarus_api::tools::{ListResponse, Tool as Row};
 use homarus_contract::tool::Tool;
 
-use crate::{agents, choose, config::Config, dirs::Dirs, exit::CliError, put, show::style::Style, wiring};
+use crate::{agents, browser, choose, config::Config, dirs::Dirs, exit::CliError, put, show::style::Style, wiring};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -36,7 +36,9 @@ pub fn tools(agent: Option<&str>) -> Result<Vec<Row>, CliError> {
     let config = Config::load(&dirs)?;
     let agent = agents::chosen(&dirs, agent)?;
     let (_, vault) = choose::options(&dirs, &config)?;
-    rows(&wiring::tools(&config, Arc::new(vault), Arc::new(wiring::shelf(&dirs)?))?, agent.as_ref())
+    let vault = Arc::new(vault);
+    let browsers = browser::browsers(&dirs, &config, vault.clone(), Arc::new(browser::NotHere))?;
+    rows(&wiring::tools(&config, vault, Arc::new(wiring::shelf(&dirs)?), browsers)?, agent.as_ref())
 }
 
 /// The same of tools that are at hand.

@@ -45,6 +45,8 @@ pub enum Kind {
     Providers,
     /// Folders of the workspace that calls write to directly.
     CachePaths,
+    /// The name of a browser's profile, or nothing.
+    BrowserProfile,
     /// What an agent may touch, as in `shell:run:make *`.
     Grants,
 }
@@ -79,6 +81,8 @@ const KINDS: &[(&str, Kind)] = &[
     ("policy.grants", Kind::Grants),
     ("approvals.expire_s", whole(1, YEAR_S)),
     ("search.url", Kind::Address),
+    ("browser.profile", Kind::BrowserProfile),
+    ("browser.memory_mb", whole(256, TIB_MB)),
 ];
 
 const DAY_S: i64 = 86_400;
@@ -150,7 +154,7 @@ impl Kind {
         let wrong = |value: &Value, found: &str| Err((value.span(), format!("expected {self}, found {found}")));
         match (self, value) {
             (Self::Flag, Value::Boolean(_)) | (Self::Text, Value::String(_)) => Ok(()),
-            (Self::Address, Value::String(text)) => {
+            (Self::Address | Self::BrowserProfile, Value::String(text)) => {
                 self.check_text(text.value()).map_err(|message| (value.span(), message))
             }
             (Self::Whole { min, max }, Value::Integer(number)) => {
@@ -183,6 +187,8 @@ impl Kind {
             Self::Models => text.parse::<ModelRef>().map(drop).map_err(|error| error.to_string()),
             Self::Grants => homarus_policy::Grants::parse(&[text]).map(drop).map_err(|error| error.to_string()),
             Self::CachePaths => homarus_sandbox::check_cache_path(text),
+            Self::BrowserProfile if text.is_empty() => Ok(()),
+            Self::BrowserProfile => homarus_tools::browser::ProfileName::parse(text).map(drop),
             Self::Address => homarus_tools::web_search::instance(text).map(drop),
             _ => Ok(()),
         }
@@ -201,7 +207,7 @@ impl Kind {
             (Self::Texts | Self::Models | Self::CachePaths | Self::Grants, _) => {
                 Value::from_iter(words.iter().map(String::as_str))
             }
-            (Self::Text | Self::Address, [one]) => Value::from(one.as_str()),
+            (Self::Text | Self::Address | Self::BrowserProfile, [one]) => Value::from(one.as_str()),
             (Self::Flag | Self::Whole { .. } | Self::Amount { .. }, [one]) => {
                 one.trim().parse::<Value>().map_err(|_| not())?
             }
@@ -223,6 +229,7 @@ impl fmt::Display for Kind {
             Self::Amount { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Text => write!(f, "a text"),
             Self::Address => write!(f, "an address such as http://127.0.0.1:8888, or an empty text"),
+            Self::BrowserProfile => write!(f, "a name of small letters, digits, `-` and `_`, or an empty text"),
             Self::Texts => write!(f, "a list of texts"),
             Self::Models => write!(f, "a list of PROVIDER/MODEL texts"),
             Self::CachePaths => write!(f, "a list of folders of the workspace, such as \"target\""),

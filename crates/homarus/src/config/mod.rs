@@ -33,6 +33,7 @@ pub struct Config {
     pub policy: PolicyOptions,
     pub approvals: ApprovalOptions,
     pub search: SearchOptions,
+    pub browser: BrowserOptions,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -134,6 +135,14 @@ pub struct ApprovalOptions {
 #[serde(deny_unknown_fields)]
 pub struct SearchOptions {
     pub url: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrowserOptions {
+    pub program: String,
+    pub profile: String,
+    pub memory_mb: u64,
 }
 
 const MIB: u64 = 1 << 20;
@@ -300,6 +309,8 @@ mod tests {
             check(&format!("[sandbox]\ncache_paths = [{path:?}]"), Err("cache path"));
         }
         check("[search]\nurl = \"http://127.0.0.1:8888\"", Ok(()));
+        check("[browser]\nprofile = \"work\"", Ok(()));
+        check("[browser]\nprofile = \"../x\"", Err("`browser.profile`: "));
         check("[search]\nurl = \"127.0.0.1:8888\"", Err("`search.url`: "));
     }
 

@@ -3,6 +3,7 @@
 //!
 //! A finding has an id that does not change; `CHECKS` lists them, and `docs/doctor.md` after it.
 
+mod browser;
 mod clock;
 mod disk;
 mod journal;
@@ -36,6 +37,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("local.weights", "the weights of the embedded model are here and whole"),
     ("local.worker", "the embedded model's worker is here"),
     ("local.version", "the worker is of the same version as the program"),
+    ("browser", "there is a Chromium for the browser's tools"),
     ("disk.*", "there is room for state, weights and workspace"),
     ("clock", "the clock is not behind the newest event or the program itself"),
     ("journal.open", "the journal can be opened"),
@@ -78,6 +80,7 @@ pub fn examine(dirs: &Dirs, matters: &[String], quiet: bool) -> Result<CheckResp
     findings.extend(keys::check(patient.config));
     findings.extend(local::check(&patient, launcher.as_ref()));
     findings.extend(servers::check(&patient));
+    findings.extend(browser::check(&patient));
     findings.extend(disk::check(&patient, disk::space));
     findings.extend(permissions::check(&patient));
     findings.extend(journal::check(&patient));

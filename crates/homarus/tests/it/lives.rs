@@ -280,6 +280,7 @@ impl World {
             outbound: Arc::new(vault),
             host_rules: Arc::new(homarus_guard::Hosts),
             search: None,
+            browsers: None,
             skills: Arc::new(homarus_agent::skill::Shelf::default()),
         });
         tools.push(Arc::new(WorkspaceUndo::new(journal)));

@@ -1,6 +1,7 @@
 //! The whole of Homarus: the protocol against kills, and the program as its users run it.
 
 mod agents;
+mod browser;
 mod chat;
 mod cli;
 mod config;
