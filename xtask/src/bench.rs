@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{places::Places, sh};
+use crate::{bootstrap, places::Places, sh};
 
 mod clients;
 mod engines;
+mod instructions;
 mod job;
 mod measures;
 mod memory;
@@ -21,8 +22,18 @@ use measures::Bench;
 use table::{Goals, Section, Verdict};
 
 const GOALS: &str = include_str!("bench/goals.toml");
-const SECTIONS: [&str; 9] =
-    ["size", "start-up", "first-request", "gap", "gap-32", "gap-100", "first-output", "steps", "sandbox"];
+const SECTIONS: [&str; 10] = [
+    "size",
+    "start-up",
+    "first-request",
+    "gap",
+    "gap-32",
+    "gap-100",
+    "first-output",
+    "steps",
+    "sandbox",
+    "instructions",
+];
 
 #[derive(Debug, Default)]
 pub struct Options {
@@ -63,6 +74,8 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
     let homarus = places.target.join("release/homarus");
     let folder = std::env::temp_dir().join(format!("homarus-bench-{}", std::process::id()));
     let cleanup = Cleanup(folder.clone());
+    bootstrap::optional(places, &["bwrap"], "bubblewrap");
+    bootstrap::optional(places, &["valgrind"], "valgrind");
     let (clients, notes) = clients::all(places, &homarus, &folder.join("homes"))?;
     let server = server::ModelServer::start()?;
     let bench = Bench { clients: &clients, server: &server, folder: &folder, quick: options.quick };
@@ -82,7 +95,8 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
             "gap-100" => bench.gap_at_once("gap-100", 100, first),
             "first-output" => bench.first_output(),
             "steps" => engines::steps(places, &folder, options.quick),
-            _ => engines::sandbox(places, &folder, options.quick),
+            "sandbox" => engines::sandbox(places, &folder, options.quick),
+            _ => instructions(places, &folder),
         };
         println!("\n{}", section.to_markdown());
         sections.push(section);
@@ -124,6 +138,33 @@ fn machine(clients: &[clients::Client]) {
     for client in clients {
         let version = sh::output(&mut client.command(&["--version"])).unwrap_or_else(|error| error);
         println!("{}: {}", client.name(), version.lines().next().unwrap_or_default().trim());
+    }
+}
+
+/// The bounds on instructions alone, for the tests.
+pub fn instructions_in_test(places: &Places) -> Result<(), String> {
+    let folder = std::env::temp_dir().join(format!("homarus-instructions-{}", std::process::id()));
+    let _cleanup = Cleanup(folder.clone());
+    let counted = instructions::run(places, &folder)?;
+    println!("{}", counted.section.to_markdown());
+    if counted.exceeded.is_empty() { Ok(()) } else { Err(counted.exceeded.join("; ")) }
+}
+
+fn instructions(places: &Places, folder: &Path) -> Section {
+    match instructions::run(places, &folder.join("instructions")) {
+        Ok(mut counted) => {
+            counted
+                .exceeded
+                .iter()
+                .for_each(|exceeded| counted.section.note(format!("more than it may be: {exceeded}")));
+            counted.section
+        }
+        Err(error) => {
+            let mut section =
+                Section::new("instructions", "Instructions of one piece of work", &["counted", "at most"]);
+            section.note(error);
+            section
+        }
     }
 }
 

@@ -51,19 +51,21 @@ pub fn nextest(places: &Places) -> bool {
     }
 }
 
-/// Installs Chromium for the tests of the browser, if it can. Without it those tests say that they were skipped.
-pub fn browser(places: &Places) {
-    let present = || ["chromium", "chromium-browser"].iter().any(|program| sh::on_path(program));
+/// Whether one of these programs is there; installs the Debian package that holds it if it can. What needs it says that
+/// it was skipped where this cannot be done.
+pub fn optional(places: &Places, programs: &[&str], package: &str) -> bool {
+    let present = || programs.iter().any(|program| sh::on_path(program));
     if present() {
-        return;
+        return true;
     }
+    println!("missing: {package}");
     let mut apt = sh::command(places, "apt-get");
-    apt.args(["install", "--yes", "--quiet", "--no-install-recommends", "chromium"])
+    apt.args(["install", "--yes", "--quiet", "--no-install-recommends", package])
         .env("DEBIAN_FRONTEND", "noninteractive");
-    let installed = obstacle(places).map_or_else(|| sh::run(&mut apt), Err);
-    if let Err(why) = installed {
-        println!("there is no Chromium ({why}): the tests of the browser are skipped");
+    if let Err(why) = obstacle(places).map_or_else(|| sh::run(&mut apt), Err) {
+        println!("{package} cannot be installed: {why}");
     }
+    present()
 }
 
 fn install_packages(places: &Places) -> Result<(), String> {

@@ -10,7 +10,7 @@ mod tally;
 use std::time::{Duration, Instant};
 
 use crate::{
-    bootstrap, build, demo,
+    bench, bootstrap, build, demo,
     env::{
         self, HOMARUS_MODELS_DIR, HOMARUS_TEST_CLIENTS, HOMARUS_TEST_FAKELLM, HOMARUS_TEST_LOCAL_MODEL,
         HOMARUS_TEST_STUBLLM,
@@ -29,6 +29,14 @@ const MODEL_SERVERS: [(&str, &str, &str); 2] =
 /// The providers' own clients, by which our idea of their formats is checked.
 const CLIENTS: [(&str, &str); 3] = [("openai", "3.54.0"), ("anthropic", "2.12.0"), ("google-genai", "3.4.0")];
 
+/// Programs that some tests use, any of each list, and the Debian package that holds them.
+const USED_BY_TESTS: [(&[&str], &str); 4] = [
+    (&["tmux"], "tmux"),
+    (&["chromium", "chromium-browser"], "chromium"),
+    (&["mkfs.ext4"], "e2fsprogs"),
+    (&["valgrind"], "valgrind"),
+];
+
 /// What a step found. A step that is one check counts as one; one that runs tests counts them.
 struct Outcome {
     tally: Tally,
@@ -45,7 +53,10 @@ struct Step {
 /// Runs everything; `Ok(true)` if nothing failed.
 pub fn run(places: &Places) -> Result<bool, String> {
     bootstrap::run(places)?;
-    bootstrap::browser(places);
+    for (programs, package) in USED_BY_TESTS {
+        // A test that lacks one says that it was skipped.
+        bootstrap::optional(places, programs, package);
+    }
     machine::describe(places);
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Outcome| {
@@ -103,6 +114,10 @@ pub fn run(places: &Places) -> Result<bool, String> {
         runner.tests(&["--release", "-p", "homarus-local-model"], build::worker_cargo, &prepare)
     });
     step("examples in the documentation", &mut || runner.doc_tests(&prepare));
+    step("instructions", &mut || match sh::on_path("valgrind") {
+        true => Outcome::of(bench::instructions_in_test(places)),
+        false => Outcome::skipped("there is no valgrind to count with"),
+    });
     step("torture", &mut || match &built {
         Some(built) => Outcome::of(torture::in_test(places, &built.homarus)),
         None => Outcome::skipped("the build failed"),

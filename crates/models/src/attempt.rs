@@ -60,8 +60,11 @@ impl Stream for Attempt {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ModelEvent>> {
         loop {
-            if let Poll::Ready(Some(event)) = self.events.poll_recv(context) {
-                return Poll::Ready(Some(event));
+            match self.events.poll_recv(context) {
+                Poll::Ready(Some(event)) => return Poll::Ready(Some(event)),
+                // After many events at once the runtime wants its thread back, and wakes us for the rest.
+                Poll::Pending if !self.events.is_empty() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => {}
             }
             let Some(work) = &mut self.work else {
                 return Poll::Ready(self.last.take());
@@ -100,5 +103,23 @@ mod tests {
         assert_eq!(events.len(), 1001);
         assert_eq!(events[999], ModelEvent::TextDelta("999".to_owned()));
         assert!(matches!(events[1000], ModelEvent::Done { .. }));
+    }
+
+    /// A runtime allows a task only so many events before others must have their turn.
+    #[tokio::test]
+    async fn an_answer_that_comes_all_at_once_ends_and_lets_others_run() {
+        let mut stream = stream(|sink| async move {
+            for index in 0..10_000 {
+                sink.send(ModelEvent::TextDelta(index.to_string())).await;
+            }
+            Ok((StopReason::EndTurn, Usage::default()))
+        });
+        let others = tokio::spawn(async {});
+        let mut count = 0;
+        while let Some(event) = stream.next().await {
+            count += 1;
+            assert!(count <= 1_000 || others.is_finished(), "{event:?}");
+        }
+        assert_eq!(count, 10_001);
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
     pty::{Winsize, openpty},
     sys::termios::{LocalFlags, tcgetattr},
 };
@@ -33,6 +34,10 @@ impl Terminal {
     pub fn sized(program: &Program, args: &[&str], columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
+        // The program must not hold its own terminal open: it would never learn that it is gone.
+        for end in [&pty.master, &pty.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        }
         let keyboard = File::from(pty.master);
         let seat = File::from(pty.slave);
         let plain = program.command(args);
