@@ -1,6 +1,6 @@
 //! Raw system calls for `homarus sandbox selftest`, and nothing else: what an attacker with a compiler would do.
 //!
-//! This is the one crate of Homarus in which `unsafe` is allowed, and why: a filter of system calls is proved only by
+//! One of the two crates of Homarus in which `unsafe` is allowed, and why: a filter of system calls is proved only by
 //! calls that no safe wrapper offers (numbers of another ABI, `clone3`, numbers newer than our C library), and no crate
 //! offers arbitrary calls safely, since that cannot be safe. So callers cannot choose what is called: they take it from
 //! [`calls`] by name. Each entry there is one that cannot harm this process's memory, whatever the kernel answers: its

@@ -3,18 +3,15 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    os::unix::process::ExitStatusExt,
-    path::Path,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use homarus_contract::sandbox::{Exit, OutputChunk, OutputSink};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fs::{MemfdFlags, memfd_create},
+    fs::{MemfdFlags, Mode, OFlags, memfd_create, openat},
     net::{Shutdown, shutdown},
     pipe::{PipeFlags, pipe_with},
 };
@@ -24,7 +21,7 @@ use crate::{
     disk::{self, DiskBound},
     handoff,
     spec::{BaseSpec, CallSpec, FromStage, StageFailure, Started, Step, ToStage},
-    stages::MARKER,
+    zygote::{Outer, Zygote},
 };
 
 /// Setting up takes milliseconds; past this something hangs.
@@ -36,7 +33,7 @@ const READ_BYTES: usize = 64 << 10;
 /// A sandbox. Until it is given its call it only waits. Dropping it ends it and waits for the end.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
+    outer: Outer,
     ctl: OwnedFd,
     pub stdout: File,
     pub stderr: File,
@@ -48,7 +45,7 @@ pub struct Running {
 
 /// What a sandbox is started with before its call is known.
 pub struct Launch<'a> {
-    pub exe: &'a Path,
+    pub zygote: &'a Zygote,
     pub base: BaseSpec,
     pub groups: CallGroups,
     pub lock: Option<&'a File>,
@@ -92,18 +89,12 @@ pub fn start(mut launch: Launch<'_>) -> Result<Running, StageFailure> {
     let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).step("host", "pipe")?;
     launch.base.cgroup_join = launch.groups.join.clone();
     let memory = memory_of(&launch.base)?;
-    let child = Command::new(launch.exe)
-        .args([MARKER, "outer"])
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::from(stdout_inside))
-        .stderr(Stdio::from(stderr_inside))
-        .spawn()
-        .step("host", &format!("start {}", launch.exe.display()))?;
+    let outer = launch.zygote.fork([theirs.as_fd(), stdout_inside.as_fd(), stderr_inside.as_fd()])?;
+    // Only the other side may hold them: their closing is what tells of its end.
+    drop((theirs, stdout_inside, stderr_inside));
     // From here on dropping it ends it.
     let mut running = Running {
-        child,
+        outer,
         ctl,
         stdout: File::from(stdout),
         stderr: File::from(stderr),
@@ -171,18 +162,23 @@ impl Running {
 
     fn map_ids(&self, id_maps: Option<&(String, String)>) -> Result<(), StageFailure> {
         let (uids, gids) = id_maps.ok_or_else(|| StageFailure::new("userns", "no id map"))?;
-        let process = format!("/proc/{}", self.child.id());
-        std::fs::write(format!("{process}/uid_map"), uids).step("userns", "write the uid map")?;
-        std::fs::write(format!("{process}/gid_map"), gids).step("userns", "write the gid map")?;
+        let process = self.outer.proc().step("userns", "find the stage")?;
+        for (name, map) in [("uid_map", uids), ("gid_map", gids)] {
+            let file = openat(&process, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            file.map(File::from)
+                .map_err(io::Error::from)
+                .and_then(|mut file| file.write_all(map.as_bytes()))
+                .step("userns", &format!("write the {name}"))?;
+        }
         handoff::send(&self.ctl, &ToStage::Mapped, &[]).step("userns", "tell the stage")
     }
 
     /// The stage ended without a word; whatever it printed is the only account.
     fn died(&mut self) -> StageFailure {
-        let status = self.child.wait().map(|status| status.to_string()).unwrap_or_default();
+        self.outer.ended(DRAIN_MAX);
         let mut said = String::new();
         let _ = (&self.stderr).take(2000).read_to_string(&mut said);
-        StageFailure::new("host", format!("the stage ended early ({status}) {}", said.trim()))
+        StageFailure::new("host", format!("the stage ended early {}", said.trim()))
     }
 
     /// Ends everything inside, at once and without asking.
@@ -300,15 +296,10 @@ impl Running {
     fn end(&mut self) {
         self.kill();
         // The outer stage ends as soon as all inside are dead; if it cannot, process 1 dies with it.
-        let until = Instant::now() + DRAIN_MAX;
-        while Instant::now() < until {
-            match self.child.try_wait() {
-                Ok(None) => std::thread::sleep(Duration::from_micros(300)),
-                _ => return,
-            }
+        if !self.outer.ended(DRAIN_MAX) {
+            self.outer.kill();
+            self.outer.ended(DRAIN_MAX);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait().map(|status| status.signal());
     }
 }
 

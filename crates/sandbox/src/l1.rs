@@ -37,6 +37,7 @@ use crate::{
     spare::{self, Spare},
     spec::{CallSpec, LayerSpec, StageFailure, Started, Step},
     worker,
+    zygote::Zygote,
 };
 
 /// What programs say of EOVERFLOW: an ordinary user's sandbox has no number for the owner or group
@@ -71,6 +72,7 @@ impl L1 {
     /// next start removes. Blocks for some milliseconds.
     pub fn close(&self) {
         self.inner.spare.close();
+        self.inner.zygote.close();
     }
 }
 
@@ -173,6 +175,7 @@ pub(crate) struct Inner {
     groups: Groups,
     layers: Layers,
     pub spare: Spare,
+    pub zygote: Zygote,
 }
 
 impl Inner {
@@ -181,7 +184,8 @@ impl Inner {
         let host = Host::look(&options).map_err(setup)?;
         let layers = Layers::new(&options.state_dir);
         let groups = report.groups().unwrap_or_else(Groups::find);
-        Ok(Self { options, report, host, groups, layers, spare: Spare::default() })
+        let zygote = Zygote::new(&options.exe);
+        Ok(Self { options, report, host, groups, layers, spare: Spare::default(), zygote })
     }
 
     pub fn available(&self) -> Result<(), SandboxError> {
@@ -212,7 +216,7 @@ impl Inner {
     /// A sandbox that waits for its call.
     pub fn start(&self) -> Result<Running, StageFailure> {
         call::start(Launch {
-            exe: &self.options.exe,
+            zygote: &self.zygote,
             base: self.host.base(),
             groups: self.groups.create(&Limits::default()).step("limits", "create")?,
             lock: self.options.driver_lock.as_deref(),

@@ -4,8 +4,8 @@
 //! receipt of what was enforced and the diff of what it wrote. Nothing it does reaches the host
 //! before [`merge`](homarus_contract::sandbox::Sandbox::merge).
 //!
-//! Four rooms: the host side ([`l1`], [`probe`], `call`, `cgroup`), which trusts nothing it gets
-//! back; the stages, which our own binary runs when it re-executes itself ([`stage_main`]);
+//! Four rooms: the host side ([`l1`], [`probe`], `call`, `zygote`, `cgroup`), which trusts nothing it gets
+//! back; the stages, which our own binary is when it re-executes itself ([`stage_main`]) and forks;
 //! `layer`, trusted host code that reads and merges what a call wrote; and [`selftest`], which attacks all of it.
 
 pub mod l1;
@@ -25,6 +25,7 @@ mod protected;
 mod spare;
 mod spec;
 mod worker;
+mod zygote;
 
 pub use l1::L1;
 pub use options::{KeepLimits, Options};

@@ -96,6 +96,7 @@ impl Host {
             host_namespaces: self.namespaces.clone(),
             show: self.shown.clone(),
             exe: self.exe.clone(),
+            memory_bytes: Limits::default().memory_bytes,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     plan::{self, Host},
     spec::StageFailure,
     stages::attempts,
+    zygote::Zygote,
 };
 
 /// What the probe found. The back end may be used only if nothing failed.
@@ -117,7 +118,7 @@ fn try_all(options: &Options, groups: &Groups) -> Result<Lines, StageFailure> {
     };
     let began = SystemTime::now();
     let stdin = call::stdin_of(&spec.stdin).map_err(io_failed)?;
-    let first = one(options, &host, groups, &spec, Some(layer.clone()), stdin)?;
+    let first = one(options, &Zygote::new(&options.exe), &host, groups, &spec, Some(layer.clone()), stdin)?;
     let mut lines = first.enforced;
     for line in first.stdout.lines() {
         let attempt: crate::stages::Attempt =
@@ -146,6 +147,7 @@ pub struct One {
 
 pub fn one(
     options: &Options,
+    zygote: &Zygote,
     host: &Host,
     groups: &Groups,
     spec: &ExecSpec,
@@ -158,7 +160,7 @@ pub fn one(
     let disk = disk.transpose().map_err(failed("layer"))?;
     let stage = host.plan(spec, layer).map_err(|error| StageFailure::new("host", error.to_string()))?;
     let mut running = call::start(Launch {
-        exe: &options.exe,
+        zygote,
         base: host.base(),
         groups: groups.create(&spec.limits).map_err(failed("limits"))?,
         lock: None,

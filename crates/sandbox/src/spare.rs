@@ -89,6 +89,7 @@ fn keep(inner: &Weak<Inner>, asks: &mpsc::Receiver<()>) {
         let Some(inner) = inner.upgrade() else { return };
         if !asked {
             drop(inner.spare.take());
+            inner.zygote.close();
         } else if inner.available().is_ok() {
             // A failure is met again, and told, by the next call.
             if let Ok(running) = inner.start() {

@@ -20,6 +20,8 @@ pub struct BaseSpec {
     pub show: Show,
     /// Our own binary, for internal functions.
     pub exe: PathBuf,
+    /// The memory a call has if it does not say otherwise: scratch space is made for that ahead.
+    pub memory_bytes: u64,
 }
 
 /// What is shown in the root.
@@ -87,6 +89,20 @@ pub enum ProgramSpec {
     Internal { name: String },
 }
 
+/// Host to zygote. Comes with what is to be standard input, output and error.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Fork;
+
+/// Zygote to host.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromZygote {
+    /// Comes with a descriptor of the process.
+    Forked {
+        process: u32,
+    },
+    Failed(StageFailure),
+}
+
 /// Host to stage.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToStage {
@@ -127,8 +143,6 @@ pub struct Started {
     pub no_new_privs: bool,
     pub capabilities_dropped: bool,
     pub limits: BTreeMap<String, String>,
-    /// Microseconds since the first stage began, by step.
-    pub steps_us: Vec<(String, u64)>,
 }
 
 /// Which step failed, in the probe's terms, and how.

@@ -31,6 +31,7 @@ use crate::{
     layer::{Layers, diff, merge},
     plan::Host,
     probe,
+    zygote::Zygote,
 };
 
 /// What the parent asks for, on standard input.
@@ -173,7 +174,9 @@ impl Trial<'_> {
         };
         let (stdin, terminal) = self.stdin().map_err(text)?;
         let began = SystemTime::now();
-        let done = probe::one(&options, &host, self.groups, &spec, layer.clone(), stdin)
+        // A new one each time: it inherits what the host is careless with.
+        let zygote = Zygote::new(self.exe);
+        let done = probe::one(&options, &zygote, &host, self.groups, &spec, layer.clone(), stdin)
             .map_err(|failure| format!("{}: {}", failure.step, failure.detail))?;
         drop((careless, terminal));
         let diff = match &layer {

@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -33,15 +33,19 @@ use crate::{
 /// Where our own binary stands inside, for internal functions.
 pub const EXE_INSIDE: &str = "/run/stage";
 
-pub fn run() -> i32 {
-    let outer = io::stdin();
-    let begun = match begin(&outer) {
-        Ok(begun) => begun,
-        Err(failure) => {
-            eprintln!("sandbox: {}", failed(&failure));
-            return 125;
-        }
-    };
+/// What the fork left it with. On standard input is the line to `outer`, which breaks when that dies.
+pub struct Begun {
+    pub host: OwnedFd,
+    pub base: BaseSpec,
+    /// Held open until this process is gone.
+    pub _lock: Option<OwnedFd>,
+}
+
+pub fn run(begun: Begun) -> i32 {
+    if let Err(failure) = begin(&io::stdin()) {
+        eprintln!("sandbox: {}", failed(&failure));
+        return 125;
+    }
     // Everything that does not need the call; then it may take any time until the call comes.
     let ready = mounts::base(&begun.base).and_then(|()| receive_call(&begun.host));
     let (call, stdin) = match ready {
@@ -49,7 +53,7 @@ pub fn run() -> i32 {
         Ok(None) => return 0,
         Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
     };
-    match start(&begun.base, &call, stdin, Instant::now()) {
+    match start(&begun.base, &call, stdin) {
         Ok((started, way_out, Ok(program))) => {
             let passed: Vec<BorrowedFd<'_>> = way_out.iter().map(AsFd::as_fd).collect();
             // If the host is gone, our end is near anyway.
@@ -76,37 +80,13 @@ fn tell(host: &OwnedFd, message: &FromStage, code: i32) -> i32 {
     code
 }
 
-struct Begun {
-    host: OwnedFd,
-    base: BaseSpec,
-    /// Held open until this process is gone.
-    _lock: Option<OwnedFd>,
-}
-
-fn begin(outer: &impl AsFd) -> Result<Begun, StageFailure> {
+fn begin(outer: &impl AsFd) -> Result<(), StageFailure> {
     prctl::set_dumpable(false).step("pid", "not dumpable")?;
     prctl::set_pdeathsig(Signal::SIGKILL).step("pid", "death signal")?;
     // A group of its own: `kill(0, …)` inside must not reach the outer stage, which stands in no namespace of theirs.
     nix::unistd::setsid().step("session", "setsid")?;
-    // If the outer stage died before the line above, the socket's end is gone and this is `None`.
-    let (message, fds) = handoff::recv::<ToStage>(outer)
-        .step("spec", "receive")?
-        .ok_or_else(|| StageFailure::new("spec", "the outer stage is gone"))?;
-    let ToStage::Begin { lock } = message else {
-        return Err(StageFailure::new("spec", "out of order"));
-    };
-    if hung_up(outer) {
-        return Err(StageFailure::new("pid", "the outer stage is gone"));
-    }
-    let mut fds = fds.into_iter();
-    let (Some(host), Some(memory)) = (fds.next(), fds.next()) else {
-        return Err(StageFailure::new("spec", "descriptors are missing"));
-    };
-    let lock_fd = fds.next();
-    if lock && lock_fd.is_none() {
-        return Err(StageFailure::new("spec", "the lock is missing"));
-    }
-    Ok(Begun { host, base: outer::read_spec(&memory)?, _lock: lock_fd })
+    // If the outer stage died before the death signal was asked for, none comes.
+    if hung_up(outer) { Err(StageFailure::new("pid", "the outer stage is gone")) } else { Ok(()) }
 }
 
 /// `None`: the host is gone, or has no use for this sandbox.
@@ -129,16 +109,13 @@ fn hung_up(socket: &impl AsFd) -> bool {
 /// The outer error is ours (nothing ran); the inner one the program's own (it does not exist, say).
 type StartResult = Result<(Started, Option<TcpListener>, Result<Pid, String>), StageFailure>;
 
-fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> StartResult {
-    let mut steps_us = Vec::new();
-    let mut mark = |step: &str| steps_us.push((step.to_owned(), began.elapsed().as_micros() as u64));
+fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd) -> StartResult {
     let mut limits = call.limits_by_host.clone();
     // Before /proc becomes read-only.
     confine::bound_processes(base, call, &mut limits)?;
     let way_out = call.egress_port.map(wayout::listen).transpose()?;
     confine::bound_segments(call, &mut limits);
-    let mounted = mounts::finish(call, &mut mark)?;
-    mark("mounts");
+    let mounted = mounts::finish(base, call)?;
     let namespaces = own_namespaces(&base.host_namespaces)?;
     let mut command = command(call, stdin)?;
     let (base, call) = (base.clone(), call.clone());
@@ -151,7 +128,6 @@ fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> St
     });
     let (confined, limits, program) =
         confined.join().map_err(|_| StageFailure::new("confine", "the thread panicked"))??;
-    mark("started");
     let started = Started {
         namespaces,
         workspace: mounted.workspace,
@@ -160,7 +136,6 @@ fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd, began: Instant) -> St
         no_new_privs: confined.no_new_privs,
         capabilities_dropped: confined.capabilities_dropped,
         limits,
-        steps_us,
     };
     Ok((started, way_out, program))
 }

@@ -1,9 +1,10 @@
 //! The inside: what our own binary does when it re-executes itself to become a sandbox.
 //!
+//! `zygote` is the program that is started, once; it forks the others, so that a sandbox costs no loading of a program.
 //! `outer` unshares and keeps the sandbox: it holds the driver's lock until everything inside is
 //! dead. `init` is process 1 inside: it builds the root, starts the program from a thread that has
-//! confined itself, and reaps. Both are single programs started with an empty environment; what
-//! they need comes over a socket on their standard input. The host closing its end ends them.
+//! confined itself, and reaps. They have an empty environment; what they need comes over a socket on
+//! their standard input. The host closing its end ends them.
 
 use std::{io, process::ExitCode};
 
@@ -18,6 +19,7 @@ mod outer;
 mod seccomp;
 mod watch;
 mod wayout;
+mod zygote;
 
 pub(crate) use attempts::Attempt;
 pub(crate) use init::EXE_INSIDE;
@@ -42,8 +44,7 @@ pub fn stage_main(internal: &InternalTable) -> Option<ExitCode> {
     let stage = args.next().and_then(|stage| stage.into_string().ok()).unwrap_or_default();
     let name = args.next().and_then(|name| name.into_string().ok()).unwrap_or_default();
     let code = match stage.as_str() {
-        "outer" => outer::run(),
-        "init" => init::run(),
+        "zygote" => zygote::run(),
         "internal" => run_internal(&name, internal),
         "selftest" => selftest::stage::column(),
         "selftest-machine" => selftest::stage::machine(),

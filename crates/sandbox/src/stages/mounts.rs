@@ -27,6 +27,8 @@ use crate::spec::{BaseSpec, CallSpec, LayerSpec, Show, StageFailure, Step, Works
 pub const HOME: &str = "/run/home";
 pub const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 pub const SCRATCH: [&str; 3] = ["/tmp", HOME, "/dev/shm"];
+/// With mode, and what part of a call's memory it may take at most.
+const SCRATCH_SHARES: [(&str, &str, u64); 3] = [("/tmp", "1777", 2), (HOME, "700", 8), ("/dev/shm", "1777", 8)];
 
 /// Where the host's tree stands until it is unmounted.
 const OLD: &str = "/.old";
@@ -58,9 +60,7 @@ pub fn base(spec: &BaseSpec) -> Result<(), StageFailure> {
         }
     }
     devices()?;
-    for path in SCRATCH {
-        make_folder(path)?;
-    }
+    scratch(spec.memory_bytes)?;
     make_folder("/var")?;
     std::os::unix::fs::symlink("/tmp", "/var/tmp").step("root", "/var/tmp")?;
     show(&spec.show)?;
@@ -69,14 +69,13 @@ pub fn base(spec: &BaseSpec) -> Result<(), StageFailure> {
 
 /// Adds what is the call's own, leaves the host's tree and freezes the rest; returns how the
 /// workspace is seen.
-pub fn finish(spec: &CallSpec, mark: &mut impl FnMut(&str)) -> Result<Mounted, StageFailure> {
-    scratch(spec)?;
+pub fn finish(base: &BaseSpec, spec: &CallSpec) -> Result<Mounted, StageFailure> {
+    fit_scratch(base, spec)?;
     show(&spec.show)?;
     let mut direct = false;
     for (source, target) in &spec.readable {
         direct |= bind_foreign(source, target)?;
     }
-    mark("shown");
     let mut writable: Vec<PathBuf> = SCRATCH.iter().map(PathBuf::from).collect();
     let seen_as = match &spec.workspace {
         Some(workspace) => mount_workspace(workspace, &mut writable, &mut direct)?,
@@ -90,12 +89,10 @@ pub fn finish(spec: &CallSpec, mark: &mut impl FnMut(&str)) -> Result<Mounted, S
         mount_remount(target, flags, c"").step("mount", "the writable folder without programs")?;
         writable.push(target.clone());
     }
-    mark("workspace");
     unmount(OLD, UnmountFlags::DETACH).step("mount", "leave the host's tree")?;
     fs::remove_dir(OLD).step("mount", "remove the old root's folder")?;
     // Until now the host's own mounting and unmounting was followed; what is shown stays as it is.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("mount", "make private")?;
-    mark("left");
     freeze(&writable)?;
     Ok(Mounted { workspace: seen_as, direct })
 }
@@ -156,13 +153,29 @@ fn devices() -> Result<(), StageFailure> {
 }
 
 /// Scratch space counts as memory of the call, so its size is bounded by a part of that.
-fn scratch(spec: &CallSpec) -> Result<(), StageFailure> {
-    for (path, mode, share) in [("/tmp", "1777", 2), (HOME, "700", 8), ("/dev/shm", "1777", 8)] {
-        let owner = spec.run_as.map(|(uid, gid)| format!(",uid={uid},gid={gid}")).unwrap_or_default();
-        let bytes = (spec.limits.memory_bytes / share).max(1 << 20);
-        let options = data(&format!("mode={mode},size={bytes},nr_inodes=100000{owner}"))?;
+fn scratch(memory_bytes: u64) -> Result<(), StageFailure> {
+    for (path, mode, share) in SCRATCH_SHARES {
+        let options = data(&format!("mode={mode},{}", scratch_size(memory_bytes, share)))?;
         mount("scratch", make_folder(path)?, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
             .step("mount", path)?;
+    }
+    Ok(())
+}
+
+fn scratch_size(memory_bytes: u64, share: u64) -> String {
+    format!("size={},nr_inodes=100000", (memory_bytes / share).max(1 << 20))
+}
+
+/// Makes it this call's own: its size, its owner.
+fn fit_scratch(base: &BaseSpec, spec: &CallSpec) -> Result<(), StageFailure> {
+    for (path, _, share) in SCRATCH_SHARES {
+        if spec.limits.memory_bytes != base.memory_bytes {
+            let size = data(&scratch_size(spec.limits.memory_bytes, share))?;
+            mount_remount(path, MountFlags::NOSUID | MountFlags::NODEV, size.as_c_str()).step("mount", path)?;
+        }
+        if let Some((uid, gid)) = spec.run_as {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid)).step("mount", path)?;
+        }
     }
     Ok(())
 }

@@ -7,28 +7,45 @@
 use std::{
     fs, io,
     os::fd::{AsFd, OwnedFd},
-    os::unix::process::ExitStatusExt,
-    process::{Child, Command, Stdio},
 };
 
-use nix::sched::CloneFlags;
+use homarus_fork::{Forked, fork_alone};
+use nix::{
+    sched::CloneFlags,
+    sys::wait::{WaitStatus, waitpid},
+};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    stdio::dup2_stdin,
 };
 
 use serde::de::DeserializeOwned;
 
-use super::{MARKER, failed};
+use super::{failed, init};
 use crate::{
     handoff,
     spec::{BaseSpec, FromStage, StageFailure, Step, ToStage},
 };
 
+/// What this process is after the fork.
+enum Role {
+    Keeper(Kept),
+    Init(init::Begun),
+}
+
+struct Kept {
+    init: Pid,
+    /// Must stay open as long as we live: `init` takes its closing for our death.
+    _life: OwnedFd,
+    _lock: Option<OwnedFd>,
+}
+
 pub fn run() -> i32 {
     let host = io::stdin();
     match begin(&host) {
-        Ok(child) => keep(&host, child),
+        Ok(Role::Keeper(kept)) => keep(&host, &kept),
+        Ok(Role::Init(begun)) => init::run(begun),
         Err(failure) => {
             // The host may be gone; the code says it as well.
             let _ = handoff::send(&host, &FromStage::Failed(failure.clone()), &[]);
@@ -53,19 +70,23 @@ pub fn read_spec<T: DeserializeOwned>(memory: &OwnedFd) -> Result<T, StageFailur
     serde_json::from_slice(&text).step("spec", "parse")
 }
 
-fn begin(host: &impl AsFd) -> Result<Child, StageFailure> {
+fn begin(host: &impl AsFd) -> Result<Role, StageFailure> {
     close_inherited().step("descriptors", "close what was inherited")?;
-    // Away from the terminal: no signals from its keys, and it can never be ours again.
+    // Apart from the zygote and from those it forked before.
     nix::unistd::setsid().step("session", "setsid")?;
     let (begin, fds) =
         handoff::recv::<ToStage>(host).step("spec", "receive")?.ok_or_else(|| StageFailure::new("spec", "no host"))?;
-    let ToStage::Begin { .. } = begin else {
+    let ToStage::Begin { lock: with_lock } = begin else {
         return Err(StageFailure::new("spec", "out of order"));
     };
-    let [memory, ..] = fds.as_slice() else {
-        return Err(StageFailure::new("spec", "no memory file"));
-    };
-    let spec: BaseSpec = read_spec(memory)?;
+    let mut fds = fds.into_iter();
+    let memory = fds.next().ok_or_else(|| StageFailure::new("spec", "no memory file"))?;
+    let lock = fds.next();
+    if with_lock != lock.is_some() {
+        return Err(StageFailure::new("spec", "the lock is missing"));
+    }
+    let spec: BaseSpec = read_spec(&memory)?;
+    drop(memory);
     for tasks in &spec.cgroup_join {
         // "0" is the writer itself; a single-threaded process so enters without the global lock.
         fs::write(tasks, "0").step("limits", &format!("enter control group {}", tasks.display()))?;
@@ -73,24 +94,19 @@ fn begin(host: &impl AsFd) -> Result<Child, StageFailure> {
     unshare()?;
     map_ids(&spec, host)?;
     let (ours, theirs) = handoff::pair().step("spec", "socket pair")?;
-    let child = Command::new("/proc/self/exe")
-        .args([MARKER, "init"])
-        .env_clear()
-        .stdin(Stdio::from(theirs))
-        .spawn()
-        .step("pid", "start init")?;
-    let mut passed = vec![host.as_fd()];
-    passed.extend(fds.iter().map(AsFd::as_fd));
-    handoff::send(&ours, &begin, &passed).step("spec", "pass on")?;
-    // `ours` must stay open as long as we live: init takes its closing for our death.
-    OURS.set(ours).ok();
-    // The lock (second descriptor) is ours to hold.
-    LOCK.set(fds.into_iter().nth(1)).ok();
-    Ok(child)
+    let passed = host.as_fd().try_clone_to_owned().step("spec", "pass on")?;
+    match fork_alone().step("pid", "start init")? {
+        Forked::Child => {
+            drop(ours);
+            dup2_stdin(&theirs).step("pid", "standard input")?;
+            Ok(Role::Init(init::Begun { host: passed, base: spec, _lock: lock }))
+        }
+        Forked::Parent(id) => {
+            let init = Pid::from_raw(id.cast_signed()).ok_or_else(|| StageFailure::new("pid", "no process id"))?;
+            Ok(Role::Keeper(Kept { init, _life: ours, _lock: lock }))
+        }
+    }
 }
-
-static OURS: std::sync::OnceLock<OwnedFd> = std::sync::OnceLock::new();
-static LOCK: std::sync::OnceLock<Option<OwnedFd>> = std::sync::OnceLock::new();
 
 fn unshare() -> Result<(), StageFailure> {
     nix::sched::unshare(CloneFlags::CLONE_NEWUSER).step("userns", "unshare")?;
@@ -126,15 +142,11 @@ fn map_ids(spec: &BaseSpec, host: &impl AsFd) -> Result<(), StageFailure> {
 }
 
 /// Waits for `init` to end or the host to go, and ends after `init`.
-fn keep(host: &impl AsFd, mut child: Child) -> i32 {
-    let pidfd = Pid::from_raw(child.id().cast_signed()).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-    let Some(Ok(pidfd)) = pidfd else {
-        let _ = child.kill();
-        let _ = child.wait();
-        return 125;
-    };
+fn keep(host: &impl AsFd, kept: &Kept) -> i32 {
+    // Our own end kills it.
+    let Ok(init) = pidfd_open(kept.init, PidfdFlags::empty()) else { return 125 };
     loop {
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(host, PollFlags::empty())];
+        let mut fds = [PollFd::new(&init, PollFlags::IN), PollFd::new(host, PollFlags::empty())];
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => break,
@@ -143,15 +155,20 @@ fn keep(host: &impl AsFd, mut child: Child) -> i32 {
             Ok(_) => continue,
         }
     }
-    let _ = child.kill();
-    match child.wait() {
-        Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-        Err(_) => 125,
+    // An error means it is gone already.
+    let _ = pidfd_send_signal(&init, Signal::KILL);
+    loop {
+        match waitpid(nix::unistd::Pid::from_raw(kept.init.as_raw_nonzero().get()), None) {
+            Ok(WaitStatus::Exited(_, code)) => return code,
+            Ok(WaitStatus::Signaled(_, signal, _)) => return 128 + signal as i32,
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return 125,
+        }
     }
 }
 
 /// Closes every descriptor but the standard three.
-fn close_inherited() -> io::Result<()> {
+pub fn close_inherited() -> io::Result<()> {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|fd| *fd > 2)

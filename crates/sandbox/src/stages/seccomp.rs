@@ -1,7 +1,9 @@
 //! The system call filter: `data/seccomp*.json`, and a guard in front for other ABIs.
 
+use std::sync::OnceLock;
+
 use homarus_contract::ids::Hash;
-use seccompiler::{BpfProgram, TargetArch, compile_from_json, sock_filter};
+use seccompiler::{BpfMap, BpfProgram, TargetArch, compile_from_json, sock_filter};
 
 use crate::spec::{StageFailure, Step};
 
@@ -27,13 +29,32 @@ pub struct Extra {
     pub no_segments: bool,
 }
 
+/// All rules as programs, by name.
+#[derive(Debug)]
+pub struct Compiled {
+    common: BpfMap,
+    of_arch: BpfMap,
+}
+
+/// Compiled once in a process, and in those forked from it.
+pub fn compiled() -> Result<&'static Compiled, StageFailure> {
+    static COMPILED: OnceLock<Result<Compiled, StageFailure>> = OnceLock::new();
+    COMPILED.get_or_init(compile).as_ref().map_err(Clone::clone)
+}
+
+fn compile() -> Result<Compiled, StageFailure> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).step("seccomp", "architecture")?;
+    let map = |text: &str| compile_from_json(text.as_bytes(), arch).step("seccomp", "compile");
+    Ok(Compiled { common: map(COMMON)?, of_arch: OF_ARCH.map(map).transpose()?.unwrap_or_default() })
+}
+
 /// The programs in loading order. The kernel runs all of them and takes the strictest answer.
 pub fn programs(extra: Extra) -> Result<Vec<BpfProgram>, StageFailure> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).step("seccomp", "architecture")?;
-    let mut common = compile_from_json(COMMON.as_bytes(), arch).step("seccomp", "compile")?;
-    let mut programs = Vec::new();
-    programs.extend(common.remove("no_clone3"));
-    programs.extend(common.remove("deny"));
+    let Compiled { common, of_arch } = compiled()?;
+    let named = |map: &BpfMap, name: &str| {
+        map.get(name).cloned().ok_or_else(|| StageFailure::new("seccomp", format!("there are no rules `{name}`")))
+    };
+    let mut programs = vec![named(common, "no_clone3")?, named(common, "deny")?];
     let more = [
         ("direct", extra.direct),
         ("direct_command", extra.direct && !extra.internal),
@@ -41,17 +62,15 @@ pub fn programs(extra: Extra) -> Result<Vec<BpfProgram>, StageFailure> {
         ("no_segments", extra.no_segments),
     ];
     for (name, _) in more.iter().filter(|(_, wanted)| *wanted) {
-        programs.extend(common.remove(*name));
+        programs.push(named(common, name)?);
     }
-    if let Some(text) = OF_ARCH {
-        let mut more = compile_from_json(text.as_bytes(), arch).step("seccomp", "compile")?;
-        programs.extend(more.remove("deny"));
+    if OF_ARCH.is_some() {
+        programs.push(named(of_arch, "deny")?);
         if extra.direct {
-            programs.extend(more.remove("direct"));
+            programs.push(named(of_arch, "direct")?);
         }
-        programs.push(from_number_on(X32_BIT, KILL_PROCESS));
     }
-    programs.push(from_number_on(KNOWN_CALL_MAX + 1, ERRNO | NO_SUCH_CALL));
+    programs.push(by_number());
     Ok(programs)
 }
 
@@ -77,8 +96,8 @@ const ERRNO: u32 = 0x0005_0000;
 /// ENOSYS.
 const NO_SUCH_CALL: u32 = 38;
 
-/// Answers every call from this number on in one way.
-fn from_number_on(first: u32, answer: u32) -> BpfProgram {
+/// Judges calls by their number alone: those of the other ABI, and those newer than the rules.
+fn by_number() -> BpfProgram {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_IF_GREATER_OR_EQUAL: u16 = 0x35;
     const RETURN: u16 = 0x06;
@@ -86,8 +105,10 @@ fn from_number_on(first: u32, answer: u32) -> BpfProgram {
     const ALLOW: u32 = 0x7fff_0000;
     vec![
         sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER_AT },
-        sock_filter { code: JUMP_IF_GREATER_OR_EQUAL, jt: 0, jf: 1, k: first },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: answer },
+        sock_filter { code: JUMP_IF_GREATER_OR_EQUAL, jt: 0, jf: 1, k: X32_BIT },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: KILL_PROCESS },
+        sock_filter { code: JUMP_IF_GREATER_OR_EQUAL, jt: 0, jf: 1, k: KNOWN_CALL_MAX + 1 },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: ERRNO | NO_SUCH_CALL },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: ALLOW },
     ]
 }
@@ -99,7 +120,7 @@ mod tests {
     #[test]
     fn the_data_compiles_and_is_the_same_each_time() {
         let first = programs(Extra::default()).unwrap();
-        assert_eq!(first.len(), if OF_ARCH.is_some() { 5 } else { 3 });
+        assert_eq!(first.len(), if OF_ARCH.is_some() { 4 } else { 3 });
         assert!(first.iter().all(|program| program.len() > 3 && program.len() < 4096));
         assert_eq!(hash(&first), hash(&programs(Extra::default()).unwrap()));
     }

@@ -109,7 +109,9 @@ async fn killing_the_outer_stage_alone_ends_the_sandbox_too() {
     BufReader::new(driver.stderr.take().unwrap()).read_line(&mut line).unwrap();
     let tool = processes_with(&mark).into_iter().find(|pid| *pid != driver.id()).unwrap();
     let outer = parent(parent(tool));
-    assert_eq!(parent(outer), driver.id());
+    let zygote = parent(outer);
+    assert_eq!(parent(zygote), driver.id());
+    assert!(!holders(&lock).contains(&zygote), "the zygote holds the lock");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(outer.cast_signed()), nix::sys::signal::Signal::SIGKILL).unwrap();
     eventually("the sandbox lives on", || !alive(tool));
     assert!(driver.wait().unwrap().success());
