@@ -30,7 +30,8 @@ const SETUP_MAX: Duration = Duration::from_secs(20);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
 
-/// A sandbox. Until it is given its call it only waits. Dropping it ends it and waits for the end.
+/// A sandbox. Until it is given its call it only waits. Dropping it ends it, waits for the end of its last stage and
+/// removes its control groups.
 #[derive(Debug)]
 pub struct Running {
     outer: Outer,
@@ -187,11 +188,12 @@ impl Running {
         let _ = shutdown(&self.ctl, Shutdown::Both);
     }
 
-    /// Carries output until everything inside is gone.
-    pub fn carry(mut self, mut bounds: Bounds, cancel: &OwnedFd, sink: &OutputSink) -> io::Result<Ended> {
+    /// Carries output until everything inside is gone. The last stage may live for a moment still.
+    pub fn carry(&mut self, mut bounds: Bounds, cancel: &OwnedFd, sink: &OutputSink) -> io::Result<Ended> {
         let mut ended = Ended { exit: Exit::Signal { signal: 9 }, stdout: Vec::new(), stderr: Vec::new(), over: false };
         let mut reported: Option<Exit> = None;
         let mut forced: Option<Exit> = None;
+        let mut gone = false;
         let (mut memory_exceeded, mut disk_exceeded) = (false, false);
         let (mut out_open, mut err_open, mut ctl_open) = (true, true, true);
         let mut deadline = bounds.deadline;
@@ -264,12 +266,18 @@ impl Running {
                         deadline = Instant::now() + DRAIN_MAX;
                     }
                     Some((FromStage::MemoryExceeded, _)) => memory_exceeded = true,
+                    Some((FromStage::Gone, _)) => {
+                        gone = true;
+                        ctl_open = false;
+                    }
                     Some(_) => {}
                     None => ctl_open = false,
                 }
             }
         }
-        self.end();
+        if !gone {
+            self.end();
+        }
         let by_force = disk_exceeded || matches!(forced, Some(Exit::OutputLimit { .. }));
         if let Some(exit) = reported.filter(|_| !by_force).or(forced) {
             ended.exit = exit;

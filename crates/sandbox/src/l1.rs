@@ -34,7 +34,7 @@ use crate::{
     plan::Host,
     probe::{self, ProbeReport},
     protected::check_cache_path,
-    spare::{self, Spare},
+    spare::{self, Leftover, Spare},
     spec::{CallSpec, LayerSpec, StageFailure, Started, Step},
     worker,
     zygote::Zygote,
@@ -98,7 +98,7 @@ impl Sandbox for L1 {
             let signal = cancel.signal().map_err(setup)?;
             blocking(move || {
                 let done = inner.exec(&spec, &output, &signal);
-                // The next call will find a sandbox ready; nobody waits for this.
+                // If the one that was prepared meanwhile is there no more: the next call will find one ready.
                 spare::prepare(&inner);
                 done
             })
@@ -225,7 +225,12 @@ impl Inner {
     }
 
     /// Runs one call to its end, on the calling thread.
-    pub fn exec(&self, spec: &ExecSpec, output: &OutputSink, cancel: &OwnedFd) -> Result<ExecDone, SandboxError> {
+    pub fn exec(
+        self: &Arc<Self>,
+        spec: &ExecSpec,
+        output: &OutputSink,
+        cancel: &OwnedFd,
+    ) -> Result<ExecDone, SandboxError> {
         let asked = Instant::now();
         self.available()?;
         let workspace = self.host.workspace(&spec.workspace)?;
@@ -234,12 +239,29 @@ impl Inner {
         }
         let began = SystemTime::now();
         let layer = if spec.read_only { None } else { Some(self.create_layer(&spec.layer, &workspace)?) };
-        let result = self.exec_in(spec, &workspace, layer.as_ref(), began, asked, output, cancel);
-        let keep = matches!(&result, Ok(done) if !done.diff.is_empty());
-        if layer.is_some() && !keep {
-            self.layers.remove(&spec.layer).map_err(layer_error)?;
+        let (done, ended) = match self.exec_in(spec, &workspace, layer.as_ref(), began, asked, output, cancel) {
+            Ok(result) => result,
+            Err(error) => {
+                if layer.is_some() {
+                    self.layers.remove(&spec.layer).map_err(layer_error)?;
+                }
+                return Err(error);
+            }
+        };
+        let unused = layer.is_some() && done.diff.is_empty();
+        let layer = unused.then(|| self.layers.set_aside(&spec.layer)).transpose().map_err(layer_error)?;
+        spare::put_away(self, Box::new(Leftover { ended, layer }));
+        Ok(done)
+    }
+
+    /// Waits for the last stage to end, removes its groups and what is set aside.
+    pub fn put_away(&self, leftover: Box<Leftover>) {
+        let Leftover { ended, layer } = *leftover;
+        drop(ended);
+        if let Some(aside) = layer {
+            // What cannot be removed only takes up space.
+            let _ = self.layers.remove_aside(&aside);
         }
-        result
     }
 
     fn create_layer(&self, id: &LayerId, workspace: &Path) -> Result<LayerSpec, SandboxError> {
@@ -250,7 +272,7 @@ impl Inner {
 
     #[allow(clippy::too_many_arguments, reason = "the second half of exec, which is its only caller")]
     fn exec_in(
-        &self,
+        self: &Arc<Self>,
         spec: &ExecSpec,
         workspace: &Path,
         layer: Option<&LayerSpec>,
@@ -258,13 +280,15 @@ impl Inner {
         asked: Instant,
         output: &OutputSink,
         cancel: &OwnedFd,
-    ) -> Result<ExecDone, SandboxError> {
+    ) -> Result<(ExecDone, Running), SandboxError> {
         let plan = self.host.plan(spec, layer.cloned())?;
         let stdin = call::stdin_of(&spec.stdin).map_err(setup)?;
         let (bytes_max, files_max) = (self.options.layer_bytes_max, self.options.layer_files_max);
         let disk = layer.map(|layer| DiskBound::new(&layer.upper, bytes_max, files_max)).transpose();
         let disk = disk.map_err(layer_error)?;
-        let running = self.launch(plan, stdin)?;
+        let mut running = self.launch(plan, stdin)?;
+        // From here on only the program works; so the next call will find a sandbox ready.
+        spare::prepare(self);
         let receipt = receipt(&running.started, asked.elapsed())?;
         let bounds = Bounds {
             deadline: asked + Duration::from_millis(spec.limits.wall_ms),
@@ -282,7 +306,8 @@ impl Inner {
             Some(layer) => diff::read(workspace, &layer.upper, began).map_err(layer_error)?,
         };
         let wall_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff })
+        let done = ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff };
+        Ok((done, running))
     }
 
     fn contents(&self, workspace: &Path, layer: &LayerId, diff: &LayerDiff) -> Result<Vec<Vec<u8>>, SandboxError> {

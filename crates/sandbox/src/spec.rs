@@ -127,6 +127,8 @@ pub enum FromStage {
         code: Option<i32>,
         signal: Option<i32>,
     },
+    /// Nothing inside is alive any more.
+    Gone,
     /// The summed memory of the call passed its limit, and it is being ended.
     MemoryExceeded,
     Failed(StageFailure),

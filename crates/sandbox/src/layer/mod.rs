@@ -64,15 +64,37 @@ impl Layers {
         Ok(LayerSpec { upper: fs::canonicalize(&layer.upper)?, work: fs::canonicalize(&layer.work)? })
     }
 
+    /// Takes a layer out of its place at once, for [`Self::remove_aside`] to remove when there is time. The name of a
+    /// layer ends with the number of its attempt, so none is taken for one set aside.
+    pub fn set_aside(&self, id: &LayerId) -> io::Result<PathBuf> {
+        let folder = self.folder(id);
+        let mut name = folder.file_name().unwrap_or_default().to_owned();
+        name.push(".unused");
+        let aside = folder.with_file_name(name);
+        gone(remove_tree(&aside))?;
+        fs::rename(&folder, &aside)?;
+        Ok(aside)
+    }
+
+    pub fn remove_aside(&self, aside: &Path) -> io::Result<()> {
+        gone(remove_tree(aside))?;
+        remove_if_last(aside);
+        Ok(())
+    }
+
     /// Removes a layer, and the run's folder with its last one. No error if there is none.
     pub fn remove(&self, id: &LayerId) -> io::Result<()> {
         let folder = self.folder(id);
         gone(remove_tree(&folder))?;
-        if let Some(run) = folder.parent() {
-            // Fails while other calls of the run have layers there.
-            let _ = fs::remove_dir(run);
-        }
+        remove_if_last(&folder);
         Ok(())
+    }
+}
+
+/// Removes the run's folder if no other call of the run has a layer there.
+fn remove_if_last(layer: &Path) {
+    if let Some(run) = layer.parent() {
+        let _ = fs::remove_dir(run);
     }
 }
 

@@ -208,7 +208,7 @@ fn mount_workspace(
         }
     };
     for path in &workspace.caches {
-        if workspace.layer.is_some() && is_plain(target, path) == Some(true) {
+        if workspace.layer.is_some() && is_plain(&source, path) == Some(true) {
             let cache = beneath(&source, path).step("workspace", path)?;
             let target = target.join(path);
             mount_bind(by_descriptor(&cache), &target).step("workspace", path)?;
@@ -219,14 +219,14 @@ fn mount_workspace(
         }
     }
     for path in &workspace.fixed {
-        if is_plain(target, path).is_some() {
+        if is_plain(&source, path).is_some() {
             let path = target.join(path);
             mount_bind(&path, &path).step("workspace", "make a part read-only")?;
             remount_read_only(&path)?;
         }
     }
     for path in &workspace.secret {
-        if let Some(is_folder) = is_plain(target, path) {
+        if let Some(is_folder) = is_plain(&source, path) {
             let mask = if is_folder { MASK_FOLDER } else { MASK_FILE };
             mount_bind(mask, target.join(path)).step("workspace", "cover a secret")?;
         }
@@ -281,19 +281,13 @@ fn bind_foreign(source: &Path, target: &Path) -> Result<bool, StageFailure> {
     Ok(true)
 }
 
-/// `Some(is_folder)` if it exists and no part of it is a symbolic link.
-fn is_plain(root: &Path, relative: &str) -> Option<bool> {
-    let mut path = root.to_owned();
-    let mut is_folder = true;
-    for part in relative.split('/') {
-        path.push(part);
-        let meta = fs::symlink_metadata(&path).ok()?;
-        if meta.file_type().is_symlink() {
-            return None;
-        }
-        is_folder = meta.is_dir();
-    }
-    Some(is_folder)
+/// `Some(is_folder)` if it exists in the folder and no part of it is a symbolic link. Looked up in the workspace itself:
+/// the layer over it is empty still, and through the overlay each lookup is two.
+fn is_plain(folder: &OwnedFd, relative: &str) -> Option<bool> {
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let found = openat2(folder, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside).ok()?;
+    let mode = rustix::fs::fstat(&found).ok()?.st_mode;
+    Some(rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Directory)
 }
 
 fn bind_read_only(source: &Path, target: &Path) -> Result<(), StageFailure> {

@@ -17,7 +17,7 @@ use nix::{
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-    stdio::dup2_stdin,
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
 use serde::de::DeserializeOwned;
@@ -39,6 +39,8 @@ struct Kept {
     /// Must stay open as long as we live: `init` takes its closing for our death.
     _life: OwnedFd,
     _lock: Option<OwnedFd>,
+    /// To stand where the call's output was.
+    null: OwnedFd,
 }
 
 pub fn run() -> i32 {
@@ -94,16 +96,18 @@ fn begin(host: &impl AsFd) -> Result<Role, StageFailure> {
     unshare()?;
     map_ids(&spec, host)?;
     let (ours, theirs) = handoff::pair().step("spec", "socket pair")?;
+    // Before the fork: after it, this process sees the root that `init` builds.
+    let null = fs::File::options().write(true).open("/dev/null").step("descriptors", "/dev/null")?;
     let passed = host.as_fd().try_clone_to_owned().step("spec", "pass on")?;
     match fork_alone().step("pid", "start init")? {
         Forked::Child => {
-            drop(ours);
+            drop((ours, null));
             dup2_stdin(&theirs).step("pid", "standard input")?;
             Ok(Role::Init(init::Begun { host: passed, base: spec, _lock: lock }))
         }
         Forked::Parent(id) => {
             let init = Pid::from_raw(id.cast_signed()).ok_or_else(|| StageFailure::new("pid", "no process id"))?;
-            Ok(Role::Keeper(Kept { init, _life: ours, _lock: lock }))
+            Ok(Role::Keeper(Kept { init, _life: ours, _lock: lock, null: null.into() }))
         }
     }
 }
@@ -145,6 +149,10 @@ fn map_ids(spec: &BaseSpec, host: &impl AsFd) -> Result<(), StageFailure> {
 fn keep(host: &impl AsFd, kept: &Kept) -> i32 {
     // Our own end kills it.
     let Ok(init) = pidfd_open(kept.init, PidfdFlags::empty()) else { return 125 };
+    // Who reads the output must see its end when all inside are gone, not when we are.
+    if dup2_stdout(&kept.null).and_then(|()| dup2_stderr(&kept.null)).is_err() {
+        return 125;
+    }
     loop {
         let mut fds = [PollFd::new(&init, PollFlags::IN), PollFd::new(host, PollFlags::empty())];
         match poll(&mut fds, None) {
@@ -157,14 +165,18 @@ fn keep(host: &impl AsFd, kept: &Kept) -> i32 {
     }
     // An error means it is gone already.
     let _ = pidfd_send_signal(&init, Signal::KILL);
-    loop {
+    let code = loop {
         match waitpid(nix::unistd::Pid::from_raw(kept.init.as_raw_nonzero().get()), None) {
-            Ok(WaitStatus::Exited(_, code)) => return code,
-            Ok(WaitStatus::Signaled(_, signal, _)) => return 128 + signal as i32,
+            Ok(WaitStatus::Exited(_, code)) => break code,
+            Ok(WaitStatus::Signaled(_, signal, _)) => break 128 + signal as i32,
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return 125,
         }
-    }
+    };
+    // The kernel reaped all others of the namespace before it let us reap its first process. What follows, the undoing
+    // of mounts and network, nobody needs to wait for.
+    let _ = handoff::send(host, &FromStage::Gone, &[]);
+    code
 }
 
 /// Closes every descriptor but the standard three.
