@@ -1,5 +1,7 @@
 //! Where the rooms are put together: the only place that knows them all.
 
+mod drive;
+
 use std::{
     path::Path,
     sync::Arc,
@@ -7,22 +9,19 @@ use std::{
 };
 
 use homarus_agent::{folder::AgentFolder, skill::Shelf};
-use homarus_api::{
-    runs::Ended as EndedResponse,
-    sandbox::{ProbeCheck, ProbeResponse},
-};
+use homarus_api::sandbox::{ProbeCheck, ProbeResponse};
 use homarus_contract::{
     action::Tier,
-    event::{ApprovalsMode, Profile, WaitingOn},
+    event::{ApprovalsMode, Profile},
     gate::Gate,
     ids::RunId,
-    journal::{Fence, Journal, JournalError, RunStatus},
+    journal::{Journal, JournalError},
     model::ModelRef,
     outbound::Outbound,
     tool::{ReadRules, SkillShelf, Tool},
 };
 use homarus_driver::{
-    Control, Driver, DriverError, Ended,
+    Control, Driver, DriverError,
     ports::{Approver, Observer},
 };
 use homarus_guard::{Guard, Hosts, Readable};
@@ -37,13 +36,11 @@ use crate::{
     config::Config,
     conversation,
     dirs::Dirs,
-    exit::{self, CliError},
+    exit::CliError,
     machines::Machines,
     providers::{self, Provider},
     put,
-    reload::{self, Reloader, Slot},
-    show::{human::Human, json::JsonLines, style::Style},
-    signals::{self, HangUps, Reading},
+    show::{human::Human, json::JsonLines},
 };
 
 /// Text of small files that is packed into the first message.
@@ -192,153 +189,6 @@ impl Runtime {
         }
         Ok(())
     }
-
-    /// Drives a run until it rests, tells how it ended, and gives the exit code. On SIGHUP it goes on under the
-    /// configuration as it is then.
-    pub async fn drive(
-        self: &Arc<Self>,
-        run: RunId,
-        fence: Fence,
-        reloader: Reloader,
-        json: bool,
-    ) -> Result<u8, CliError> {
-        let control = Control::default();
-        let slot = Slot::default();
-        let hang_ups = HangUps::listen()?;
-        let reading = Reading { reloader, runtime: self.clone(), run: run.clone(), slot: slot.clone() };
-        let watchers = [
-            tokio::spawn(signals::watch(control.clone())),
-            tokio::spawn(signals::watch_hang_ups(hang_ups, control.clone(), reading)),
-        ];
-        let ended = reload::drive(self.clone(), &run, fence, &control, &slot).await;
-        watchers.iter().for_each(tokio::task::JoinHandle::abort);
-        let response = self.response(run, ended?)?;
-        if json {
-            put::line(&serde_json::to_string(&end_line(&self.store, &response)?).map_err(CliError::failed)?)?;
-        } else {
-            tell_end(&self.store, &response)?;
-        }
-        Ok(response.exit_code)
-    }
-
-    /// The same, and tells nobody.
-    pub async fn drive_silently(self: &Arc<Self>, run: RunId, fence: Fence) -> Result<EndedResponse, CliError> {
-        let control = Control::default();
-        let watcher = tokio::spawn(signals::watch(control.clone()));
-        let ended = self.drive_until(run, fence, &control).await;
-        watcher.abort();
-        ended
-    }
-
-    /// The same, until `control` stops it, which may be that of many runs.
-    pub async fn drive_until(
-        self: &Arc<Self>,
-        run: RunId,
-        fence: Fence,
-        control: &Control,
-    ) -> Result<EndedResponse, CliError> {
-        let ended = reload::drive(self.clone(), &run, fence, control, &Slot::default()).await?;
-        self.response(run, ended)
-    }
-
-    /// Drives a run until it rests or is handed back. What it held outside of the journal, a browser, ends when it rests.
-    pub async fn drive_to_rest(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
-        let run = fence.run().clone();
-        let ended = self.driver.drive(fence, control).await;
-        if !matches!(ended, Ok(Ended::HandedBack { .. })) {
-            self.end_browser(&run).await;
-        }
-        ended
-    }
-
-    /// Another runtime goes on with the run, and knows nothing of its browser.
-    pub async fn end_browser(&self, run: &RunId) {
-        self.browsers.end(run).await;
-    }
-
-    fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
-        let row = self.store.run(&run)?;
-        let is_message = ended == Ended::Waiting(WaitingOn::Message);
-        let mut is_paused_elsewhere = false;
-        let (status, summary, next) = match ended {
-            Ended::Finished { status, summary } => (exit::status_of(status), summary, None),
-            Ended::Paused { who } | Ended::Waiting(WaitingOn::Resume { who }) => {
-                is_paused_elsewhere = !who.is_empty();
-                let summary = if is_paused_elsewhere { format!("Paused by {who}.") } else { "Interrupted.".to_owned() };
-                (RunStatus::Paused, summary, Some(format!("homarus runs resume {run}")))
-            }
-            Ended::HandedBack { .. } => (RunStatus::Running, "It was handed back.".to_owned(), None),
-            Ended::Waiting(WaitingOn::Resolution { call }) => (
-                RunStatus::Waiting,
-                format!("Nobody knows whether call {call} happened."),
-                Some(format!("homarus runs resolve {run} done|failed|repeat")),
-            ),
-            Ended::Waiting(WaitingOn::Approval { call }) => (
-                RunStatus::Waiting,
-                format!("Call {call} waits for approval."),
-                Some(format!(
-                    "homarus runs show {run}, then homarus runs approve {run}, then homarus runs resume {run}"
-                )),
-            ),
-            Ended::Waiting(WaitingOn::Message) => {
-                let last = crate::commands::runs_show::detail(self.store.as_ref(), &run)?.summary.unwrap_or_default();
-                (RunStatus::Waiting, last, Some(format!("homarus runs say {run} \"MESSAGE\"")))
-            }
-        };
-        let exit_code = match status {
-            _ if is_message => exit::DONE,
-            RunStatus::Paused if is_paused_elsewhere => exit::PAUSED,
-            status => exit::code_of(status),
-        };
-        Ok(EndedResponse {
-            exit_code,
-            cost_usd: row.cost_known.then(|| put::usd(row.budget.used.cost)),
-            used: row.budget.used,
-            run_id: run,
-            status,
-            summary,
-            next,
-        })
-    }
-}
-
-/// The last line of `--json`.
-#[derive(serde::Serialize)]
-struct EndLine<'a> {
-    seq: u64,
-    kind: &'static str,
-    #[serde(flatten)]
-    ended: &'a EndedResponse,
-}
-
-fn end_line<'a>(store: &Store, ended: &'a EndedResponse) -> Result<EndLine<'a>, CliError> {
-    Ok(EndLine { seq: store.run(&ended.run_id)?.events, kind: "run_ended", ended })
-}
-
-fn tell_end(store: &Store, ended: &EndedResponse) -> Result<(), CliError> {
-    let style = Style::for_stderr();
-    let detail = crate::commands::runs_show::detail(store, &ended.run_id)?;
-    if ended.status != RunStatus::Completed {
-        put::say!("{}", homarus_contract::text::one_line(&ended.summary, 600));
-    }
-    let word = ended.status.as_str();
-    let word = if ended.status == RunStatus::Completed { style.green(word) } else { style.red(word) };
-    let cost = ended.cost_usd.as_ref().map_or_else(|| "cost unknown".to_owned(), |usd| format!("${usd}"));
-    let b = style.between();
-    put::say!(
-        "\n{word}{b}{} steps{b}{} calls{b}{} tokens in, {} cached, {} out{b}{cost}{b}{}{b}run {}",
-        detail.steps,
-        detail.calls,
-        put::count(detail.input_tokens),
-        put::count(detail.cached_tokens),
-        put::count(detail.output_tokens),
-        put::duration(detail.wall_ms),
-        ended.run_id
-    );
-    if let Some(next) = &ended.next {
-        put::say!("next: {next}");
-    }
-    Ok(())
 }
 
 pub fn observer(json: bool, store: &Arc<Store>) -> Arc<dyn Observer> {

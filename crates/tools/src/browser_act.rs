@@ -166,9 +166,7 @@ impl Tool for BrowserAct {
                 turn.page()?.cdp.seen().accepts = wanted.accepts;
                 let element = wanted.element.map_or_else(String::new, |number| format!("element {number}"));
                 turn.page()?.act(wanted.element, &wanted.deed).await?;
-                let told = turn.told(&format!("done: {}", wanted.told(&element)), 1).await;
-                turn.page()?.cdp.seen().accepts = false;
-                told
+                turn.told(&format!("done: {}", wanted.told(&element)), 1).await
             };
             Ok(match acted.await {
                 Ok(output) => output,

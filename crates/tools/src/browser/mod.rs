@@ -304,6 +304,15 @@ impl Turn {
     }
 }
 
+impl Drop for Turn {
+    /// A yes to what the page asks was for this call alone, however it ended.
+    fn drop(&mut self) {
+        if let Some(browser) = self.slot.as_mut() {
+            browser.page.cdp.seen().accepts = false;
+        }
+    }
+}
+
 /// What happened by itself, in words from outside.
 fn happened(page: &mut Page) -> String {
     let mut seen = page.cdp.seen();
