@@ -103,8 +103,8 @@ impl Runtime {
         let mut options = sandbox_options(dirs, config, Some(&store))?;
         // Scripts of a skill can be run; nobody can write them.
         options.readable.extend(shelf.offered(None).iter().map(|one| one.skill.folder.clone()));
-        let report = L1::probe(&options);
-        let sandbox = L1::new(options, report)?;
+        // Until a call needs it, the sandbox is tried out beside everything else.
+        let sandbox = L1::start(options)?;
         let shared = Arc::new(sandbox.clone());
         let (options, vault) = choose::options(dirs, config)?;
         let prices = prices(config)?;

@@ -26,7 +26,6 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     call::{self, Bounds, Launch, Running},
-    cgroup::Groups,
     disk::DiskBound,
     guest,
     layer::{Layers, diff, keep, merge, stage},
@@ -36,6 +35,7 @@ use crate::{
     protected::check_cache_path,
     spare::{self, Leftover, Spare},
     spec::{CallSpec, LayerSpec, StageFailure, Started, Step},
+    trial::Trial,
     worker,
     zygote::Zygote,
 };
@@ -53,24 +53,27 @@ pub struct L1 {
 }
 
 impl L1 {
-    /// Really starts a sandbox and tries to break out of it. Some ten milliseconds; blocks.
+    /// Really starts a sandbox and tries to break out of it. Some twenty milliseconds; blocks.
     pub fn probe(options: &Options) -> ProbeReport {
-        probe::run(options)
+        probe::run(options, &Zygote::new(&options.exe))
     }
 
     /// With a report that failed, every call is refused with its reason and fix.
     pub fn new(options: Options, report: ProbeReport) -> Result<Self, SandboxError> {
-        Ok(Self { inner: Arc::new(Inner::new(options, report)?) })
+        Ok(Self { inner: Arc::new(Inner::new(options, |_, _| Trial::ended(report))?) })
     }
 
-    pub fn report(&self) -> &ProbeReport {
-        &self.inner.report
+    /// Probes the host on a thread of its own; the first call waits for the end of that.
+    pub fn start(options: Options) -> Result<Self, SandboxError> {
+        Ok(Self { inner: Arc::new(Inner::new(options, Trial::start)?) })
     }
 
     /// Ends the sandbox that stands ready for the next call, if one does. To be called before the
     /// process ends; without it, that sandbox still ends, and leaves an empty control group that the
     /// next start removes. Blocks for some milliseconds.
     pub fn close(&self) {
+        // The probe must not be cut off either: it cleans up behind itself.
+        self.inner.trial.report();
         self.inner.spare.close();
         self.inner.zygote.close();
     }
@@ -170,26 +173,26 @@ impl GuestLauncher for L1 {
 #[derive(Debug)]
 pub(crate) struct Inner {
     options: Options,
-    report: ProbeReport,
+    trial: Trial,
     pub host: Host,
-    groups: Groups,
     layers: Layers,
     pub spare: Spare,
-    pub zygote: Zygote,
+    pub zygote: Arc<Zygote>,
 }
 
 impl Inner {
-    pub fn new(options: Options, report: ProbeReport) -> Result<Self, SandboxError> {
+    pub fn new(options: Options, trial: impl FnOnce(&Options, &Arc<Zygote>) -> Trial) -> Result<Self, SandboxError> {
         options.cache_paths.iter().try_for_each(|path| check_cache_path(path)).map_err(SandboxError::Refused)?;
         let host = Host::look(&options).map_err(setup)?;
         let layers = Layers::new(&options.state_dir);
-        let groups = report.groups().unwrap_or_else(Groups::find);
-        let zygote = Zygote::new(&options.exe);
-        Ok(Self { options, report, host, groups, layers, spare: Spare::default(), zygote })
+        let zygote = Arc::new(Zygote::new(&options.exe));
+        // Last: what has begun is waited for when this is closed.
+        let trial = trial(&options, &zygote);
+        Ok(Self { options, trial, host, layers, spare: Spare::default(), zygote })
     }
 
     pub fn available(&self) -> Result<(), SandboxError> {
-        match self.report.failure() {
+        match self.trial.report().failure() {
             None => Ok(()),
             Some(line) => Err(SandboxError::Unavailable {
                 reason: format!("{}: {}", line.id, line.detail),
@@ -218,7 +221,7 @@ impl Inner {
         call::start(Launch {
             zygote: &self.zygote,
             base: self.host.base(),
-            groups: self.groups.create(&Limits::default()).step("limits", "create")?,
+            groups: self.trial.groups().create(&Limits::default()).step("limits", "create")?,
             lock: self.options.driver_lock.as_deref(),
             id_maps: self.host.id_maps.as_ref(),
         })

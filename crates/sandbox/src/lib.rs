@@ -24,6 +24,7 @@ mod plan;
 mod protected;
 mod spare;
 mod spec;
+mod trial;
 mod worker;
 mod zygote;
 

@@ -67,10 +67,10 @@ impl ProbeReport {
     }
 }
 
-pub fn run(options: &Options) -> ProbeReport {
+pub fn run(options: &Options, zygote: &Zygote) -> ProbeReport {
     let groups = Groups::find();
     let mut report = ProbeReport { backend: "l1", ok: true, probes: Vec::new(), groups: Some(groups.clone()) };
-    match try_all(options, &groups) {
+    match try_all(options, zygote, &groups) {
         Ok(lines) => {
             for (id, result) in lines {
                 report.line(&id, result);
@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> ProbeReport {
 
 pub type Lines = Vec<(String, Result<String, String>)>;
 
-fn try_all(options: &Options, groups: &Groups) -> Result<Lines, StageFailure> {
+fn try_all(options: &Options, zygote: &Zygote, groups: &Groups) -> Result<Lines, StageFailure> {
     let io_failed = |error: io::Error| StageFailure::new("state", error.to_string());
     fs::create_dir_all(&options.state_dir).map_err(io_failed)?;
     let own = format!("probe-{}-{}", std::process::id(), unique());
@@ -118,7 +118,7 @@ fn try_all(options: &Options, groups: &Groups) -> Result<Lines, StageFailure> {
     };
     let began = SystemTime::now();
     let stdin = call::stdin_of(&spec.stdin).map_err(io_failed)?;
-    let first = one(options, &Zygote::new(&options.exe), &host, groups, &spec, Some(layer.clone()), stdin)?;
+    let first = one(options, zygote, &host, groups, &spec, Some(layer.clone()), stdin)?;
     let mut lines = first.enforced;
     for line in first.stdout.lines() {
         let attempt: crate::stages::Attempt =

@@ -17,7 +17,7 @@ use super::{
     inside::{Note, Outcome},
     judge::{Cell, ControlSeen, Verdict},
 };
-use crate::{Options, probe, stages::MARKER};
+use crate::{L1, Options, stages::MARKER};
 
 /// Something a machine may lack.
 pub struct Condition {
@@ -159,7 +159,7 @@ fn probe_here(condition: &str) -> io::Result<()> {
     if let Some(condition) = find(condition) {
         (condition.make)(&state)?;
     }
-    let report = probe::run(&Options::new(state));
+    let report = L1::probe(&Options::new(state));
     let lines = report.probes.into_iter().map(|line| (line.id, line.ok, line.detail, line.fix)).collect();
     println!("{}", serde_json::to_string(&Probed { ok: report.ok, lines })?);
     drop(cleaned);
