@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     num::NonZero,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -149,9 +150,13 @@ impl Terminal {
         code
     }
 
-    /// The id of the program itself; the child is the `setsid` around it.
+    /// The id of the program itself: of the child, or of the child's first child if `setsid` had to fork.
     pub fn program_pid(&self) -> nix::unistd::Pid {
         let id = self.child.id();
+        let program = std::fs::read_link(format!("/proc/{id}/exe")).unwrap();
+        if program.file_name() == Path::new(env!("CARGO_BIN_EXE_homarus")).file_name() {
+            return nix::unistd::Pid::from_raw(id.cast_signed());
+        }
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
         let first = children.split_whitespace().next().map_or(id, |text| text.parse().unwrap());
         nix::unistd::Pid::from_raw(first as i32)
