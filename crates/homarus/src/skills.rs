@@ -50,6 +50,12 @@ pub fn finding(finding: &Finding) -> SkillFinding {
     }
 }
 
+/// A finding in one line. Names of files are chosen by whoever wrote the skill.
+pub fn told(finding: &SkillFinding, style: Style) -> String {
+    let text = format!("{:>8} {}:{}: {}", finding.severity, first_line(&finding.file), finding.line, finding.what);
+    if finding.severity == "error" { style.red(&text) } else { style.yellow(&text) }
+}
+
 /// Prints a skill with all that was found in it.
 pub fn put(shelved: &Shelved, json: bool) -> Result<(), CliError> {
     let skill = &shelved.skill;
@@ -88,8 +94,7 @@ pub fn put(shelved: &Shelved, json: bool) -> Result<(), CliError> {
         put::line(&format!("{} {value}", style.dim(&format!("{name:>8}"))))?;
     }
     for finding in &detail.findings {
-        let text = format!("{:>8} {}:{}: {}", finding.severity, finding.file, finding.line, finding.what);
-        put::line(&if finding.severity == "error" { style.red(&text) } else { style.yellow(&text) })?;
+        put::line(&told(finding, style))?;
         if !finding.excerpt.is_empty() {
             put::line(&style.dim(&format!("         {}", finding.excerpt)))?;
         }

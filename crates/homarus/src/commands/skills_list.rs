@@ -45,7 +45,12 @@ fn print(response: &ListResponse) -> Result<(), CliError> {
         put::line(&format!("{mark} {:24} {}{found}", row.name, skills::first_line(&row.description)))?;
     }
     for broken in &response.broken {
-        put::line(&format!("{} {:24} {}", style.red("!"), broken.folder, broken.error))?;
+        put::line(&format!(
+            "{} {:24} {}",
+            style.red("!"),
+            skills::first_line(&broken.folder),
+            homarus_contract::text::one_line(&broken.error, 300)
+        ))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use homarus_api::skills::UpdateResponse;
 use homarus_contract::{
     ids::Hash,
     sandbox::{Change, ContentSource, Entry},
+    text::neutralise,
 };
 use homarus_workflow::render;
 
@@ -87,11 +88,8 @@ impl Args {
 fn show(response: &UpdateResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     put::line(&format!("{} from {} to {}", response.skill, short(&response.from), short(&response.to)))?;
-    put::text(&style.diff(&response.diff))?;
-    for finding in &response.findings {
-        put::line(&style.yellow(&format!("{} {}:{}: {}", finding.severity, finding.file, finding.line, finding.what)))?;
-    }
-    Ok(())
+    put::line(style.diff(&neutralise(&response.diff)).trim_end())?;
+    response.findings.iter().try_for_each(|finding| put::line(&skills::told(finding, style)))
 }
 
 fn short(commit: &str) -> &str {
