@@ -99,13 +99,7 @@ impl Sandbox for L1 {
             }
             let cancel = CancelOnDrop::new().map_err(setup)?;
             let signal = cancel.signal().map_err(setup)?;
-            blocking(move || {
-                let done = inner.exec(&spec, &output, &signal);
-                // If the one that was prepared meanwhile is there no more: the next call will find one ready.
-                spare::prepare(&inner);
-                done
-            })
-            .await
+            blocking(move || inner.exec(&spec, &output, &signal)).await
         })
     }
 
@@ -253,6 +247,8 @@ impl Inner {
         };
         let unused = layer.is_some() && done.diff.is_empty();
         let layer = unused.then(|| self.layers.set_aside(&spec.layer)).transpose().map_err(layer_error)?;
+        // The next call will find a sandbox ready; nobody waits for this, nor for what is left to clear away.
+        spare::prepare(self);
         spare::put_away(self, Box::new(Leftover { ended, layer }));
         Ok(done)
     }
@@ -290,8 +286,6 @@ impl Inner {
         let disk = layer.map(|layer| DiskBound::new(&layer.upper, bytes_max, files_max)).transpose();
         let disk = disk.map_err(layer_error)?;
         let mut running = self.launch(plan, stdin)?;
-        // From here on only the program works; so the next call will find a sandbox ready.
-        spare::prepare(self);
         let receipt = receipt(&running.started, asked.elapsed())?;
         let bounds = Bounds {
             deadline: asked + Duration::from_millis(spec.limits.wall_ms),
