@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -48,8 +48,9 @@ pub fn run(places: &Places, folder: &Path) -> Result<Counted, String> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut section = Section::new("instructions", "Instructions of one piece of work", &["counted", "at most"]);
     let mut exceeded = Vec::new();
+    build(places, &bounds.work)?;
     for work in &bounds.work {
-        let program = build(places, work)?;
+        let program = places.target.join("release/examples").join(&work.example);
         let once = count(&program, COUNT, &folder.join(format!("{}-1", work.example)))?;
         let twice = count(&program, COUNT * 2, &folder.join(format!("{}-2", work.example)))?;
         let each = twice.saturating_sub(once) / COUNT;
@@ -62,10 +63,13 @@ pub fn run(places: &Places, folder: &Path) -> Result<Counted, String> {
     Ok(Counted { section, exceeded })
 }
 
-fn build(places: &Places, work: &Work) -> Result<PathBuf, String> {
-    let args = ["build", "--release", "--quiet", "-p", &work.package, "--example", &work.example];
-    sh::run(&mut sh::cargo(places, &args))?;
-    Ok(places.target.join("release/examples").join(&work.example))
+/// All at once, so that what they have in common is built once.
+fn build(places: &Places, works: &[Work]) -> Result<(), String> {
+    let mut args = vec!["build", "--release", "--quiet"];
+    for work in works {
+        args.extend(["-p", &work.package, "--example", &work.example]);
+    }
+    sh::run(&mut sh::cargo(places, &args))
 }
 
 fn count(program: &Path, times: u64, folder: &Path) -> Result<u64, String> {

@@ -58,7 +58,7 @@ impl Bench<'_> {
 
     /// From start to the first request, and the memory of a run of one call.
     pub fn first_request(&self) -> Section {
-        let title = "A run of one shell call: start to the first request (ms), highest resident memory (MiB)";
+        let title = "A run of one shell call: start to the first request (ms), memory (MiB)";
         let mut section = Section::new("first-request", title, &["to first request p50", "max", "memory"]);
         for client in self.clients {
             let count = self.times(if client.kind == Kind::Homarus { 20 } else { 5 });
@@ -82,7 +82,7 @@ impl Bench<'_> {
             section.row(client.name(), vec![median(&times), percentile(&times, 1.0), median(&memory)]);
         }
         section.note(
-            "Memory is the sum over all processes of a run, each at its highest, when it asks for its last answer.",
+            "Memory: the highest resident size of the program, and of each process it started its share (PSS) when it asks for its last answer.",
         );
         section
     }

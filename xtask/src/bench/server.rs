@@ -40,7 +40,7 @@ pub struct Seen {
     pub asked: Vec<Instant>,
     /// When the last byte of each answer was handed to the kernel.
     pub answered: Vec<Instant>,
-    /// Resident memory of the client's processes, each at its highest, when it asked for the last answer.
+    /// Memory of the client and its processes when it asked for the last answer.
     pub memory_bytes: u64,
     /// Why it could not be served as it should.
     pub trouble: Option<String>,
