@@ -47,6 +47,8 @@ struct Log {
     ops: Vec<Op>,
     /// Writes that hold this fail; empty: none.
     bad_content: Vec<u8>,
+    /// Reads that would find this fail; empty: none.
+    lost_content: Vec<u8>,
     failed: u64,
 }
 
@@ -75,7 +77,13 @@ impl RecordingDisk {
         self.lock().bad_content = content.to_vec();
     }
 
-    /// How many writes failed.
+    /// From here on a read of a place where these bytes stand fails, if the kernel does not remember what is there;
+    /// empty: none fails.
+    pub fn lose(&self, content: &[u8]) {
+        self.lock().lost_content = content.to_vec();
+    }
+
+    /// How many reads and writes failed.
     pub fn failed(&self) -> u64 {
         self.lock().failed
     }
@@ -202,9 +210,13 @@ impl Filesystem for Shown {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let log = lock(&self.log);
+        let mut log = lock(&self.log);
         let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(log.now.len());
         let end = begin.saturating_add(size as usize).min(log.now.len());
+        if holds(&log.now[begin..end], &log.lost_content) {
+            log.failed += 1;
+            return reply.error(Errno::EIO);
+        }
         reply.data(&log.now[begin..end]);
     }
 
@@ -221,8 +233,7 @@ impl Filesystem for Shown {
         reply: ReplyWrite,
     ) {
         let mut log = lock(&self.log);
-        let bad = log.bad_content.clone();
-        if !bad.is_empty() && data.windows(bad.len()).any(|window| window == bad) {
+        if holds(data, &log.bad_content) {
             log.failed += 1;
             return reply.error(Errno::EIO);
         }
@@ -241,6 +252,10 @@ impl Filesystem for Shown {
         lock(&self.log).ops.push(Op::Flush);
         reply.ok();
     }
+}
+
+fn holds(data: &[u8], content: &[u8]) -> bool {
+    !content.is_empty() && data.windows(content.len()).any(|window| window == content)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A disk that fails to write: after an fsync that failed nothing is believed, and what was acknowledged is there.
+//! A disk that fails: after an fsync that failed nothing is believed, and what was acknowledged is there; what cannot
+//! be read is an error, and never taken for something that is not there.
 
 use std::{fs, process::Command};
 
@@ -12,7 +13,7 @@ use homarus_test_kit::{RecordingDisk, Turn};
 use serde_json::{Value, json};
 
 use crate::{
-    mounts::{apart, mount_image, run, small_disk, unmount},
+    mounts::{Mounted, apart, mount_image, run, small_disk, unmount},
     program::Program,
 };
 
@@ -24,7 +25,7 @@ fn note(text: &str) -> Event {
 }
 
 /// A home on the disk, with a run that has ended and one that can be gone on with.
-fn on_disk(folder: &std::path::Path, turns: Vec<Turn>) -> (Program, RecordingDisk) {
+fn on_disk(folder: &std::path::Path, turns: Vec<Turn>) -> (Program, RecordingDisk, Mounted) {
     let mut program = Program::with_turns(turns);
     let (at, shown_at) = (folder.join("mounted"), folder.join("disk"));
     fs::create_dir(&shown_at).unwrap();
@@ -34,7 +35,7 @@ fn on_disk(folder: &std::path::Path, turns: Vec<Turn>) -> (Program, RecordingDis
     mount_image(disk.path(), &at, "data=ordered");
     program.home = at.join("home");
     disk.begin();
-    (program, disk)
+    (program, disk, Mounted(at))
 }
 
 fn shell(command: &str) -> Turn {
@@ -46,7 +47,7 @@ fn shell(command: &str) -> Turn {
 fn a_sync_that_failed_is_never_believed() {
     apart(|| {
         let folder = tempfile::tempdir().unwrap();
-        let (program, disk) = on_disk(folder.path(), vec![Turn::text("first")]);
+        let (program, disk, _mounted) = on_disk(folder.path(), vec![Turn::text("first")]);
         let first = program.output(&["run", "do it", "--no-tools", "--conversation", "--json"]);
         assert!(first.code == 0 || first.code == 4, "{first:?}");
         let run_id = homarus_contract::ids::RunId::parse(first.json_lines()[0]["run_id"].as_str().unwrap()).unwrap();
@@ -118,7 +119,7 @@ fn a_run_on_a_failing_disk_stops_and_goes_on() {
         let folder = tempfile::tempdir().unwrap();
         let turns =
             vec![shell("echo one > one"), shell(&format!("echo {BAD} > two")), Turn::text("done"), Turn::text("done")];
-        let (program, disk) = on_disk(folder.path(), turns);
+        let (program, disk, _mounted) = on_disk(folder.path(), turns);
         disk.refuse(BAD.as_bytes());
         let stopped = program.output(&["run", "do it", "--approvals", "auto", "--json"]);
         assert_eq!(stopped.code, 1, "{stopped:?}");
@@ -137,5 +138,41 @@ fn a_run_on_a_failing_disk_stops_and_goes_on() {
         program.verify();
         drop(program);
         unmount(&folder.path().join("mounted"));
+    });
+}
+
+/// A part of the journal that the disk does not give back is told as that: by whoever reads it, and by `verify`.
+#[test]
+fn what_cannot_be_read_is_not_taken_for_empty() {
+    apart(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let turns =
+            vec![shell(&format!("echo {BAD}; seq 1 9000; echo {BAD}")), Turn::text("first"), Turn::text("second")];
+        let (program, disk, _mounted) = on_disk(folder.path(), turns);
+        let first = program.output(&["run", "do it", "--approvals", "auto", "--conversation", "--json"]);
+        assert!(first.code == 0 || first.code == 4, "{first:?}");
+        let before = program.events().len();
+        // Mounted anew, the kernel has to ask the disk.
+        let at = folder.path().join("mounted");
+        unmount(&at);
+        mount_image(disk.path(), &at, "data=ordered");
+        disk.lose(BAD.as_bytes());
+        let log = program.output(&["runs", "log", "last"]);
+        assert!(log.code == 1 && log.stderr.starts_with("error: the journal is damaged"), "{log:?}");
+        let said = program.output(&["runs", "say", "last", "go on"]);
+        assert!(said.code == 1 && said.stderr.contains("error: "), "{said:?}");
+        let verified = program.output(&["runs", "verify", "last"]);
+        assert!(verified.code == 1 && verified.stdout.contains("the events cannot be read: "), "{verified:?}");
+        assert!(disk.failed() > 0, "the disk never failed");
+        disk.lose(b"");
+        unmount(&at);
+        mount_image(disk.path(), &at, "data=ordered");
+        program.verify();
+        assert!(program.events().len() >= before, "nothing is lost");
+        let said = program.output(&["runs", "say", "last", "go on", "--json"]);
+        assert!(said.code == 0 || said.code == 4, "{said:?}");
+        program.verify();
+        drop(program);
+        unmount(&at);
     });
 }

@@ -1,6 +1,10 @@
 //! Small disks of a test's own, in a mount namespace that nobody else sees.
 
-use std::{ffi::CStr, path::Path, process::Command};
+use std::{
+    ffi::CStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
@@ -31,6 +35,17 @@ pub fn mount_image(image: &Path, at: &Path, options: &str) {
     std::fs::create_dir_all(at).unwrap();
     let options = format!("loop,{options}");
     run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(image).arg(at));
+}
+
+/// Unmounts when it is dropped, should the test end before it did so: a disk that is served by this process must not
+/// go before the file system on it.
+pub struct Mounted(pub PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Mostly it is unmounted already.
+        let _ = Command::new("umount").arg(&self.0).output();
+    }
 }
 
 pub fn unmount(at: &Path) {
