@@ -22,7 +22,7 @@ use measures::Bench;
 use table::{Goals, Section, Verdict};
 
 const GOALS: &str = include_str!("bench/goals.toml");
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "size",
     "start-up",
     "first-request",
@@ -32,6 +32,7 @@ const SECTIONS: [&str; 10] = [
     "first-output",
     "steps",
     "sandbox",
+    "takeover",
     "instructions",
 ];
 
@@ -96,6 +97,7 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
             "first-output" => bench.first_output(),
             "steps" => engines::steps(places, &folder, options.quick),
             "sandbox" => engines::sandbox(places, &folder, options.quick),
+            "takeover" => engines::takeover(places, &homarus, options.quick),
             _ => instructions(places, &folder),
         };
         println!("\n{}", section.to_markdown());

@@ -1,7 +1,9 @@
 //! Kills: real processes of Homarus die at random instants, others take over, and what the world outside saw is
 //! counted. The harness is the program `torture` of test-kit; this builds it, and what it kills, and starts it.
 
-use std::path::{Path, PathBuf};
+use std::{path::Path, process::Command};
+
+use serde::Deserialize;
 
 use crate::{places::Places, sh};
 
@@ -55,13 +57,34 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
     let built = places.target.join(if options.release { "release" } else { "debug" });
     let mut rest = options.rest.clone();
     if let Some(runs) = &options.takeover {
-        let example = &["-p", "homarus-store", "--example", "in_flight"];
-        let build: &[&str] = if options.release { &["build", "--release"] } else { &["build"] };
-        sh::run(&mut sh::cargo(places, &[build, example].concat()))?;
-        let holder = built.join("examples/in_flight").display().to_string();
-        rest.extend(["--in-flight".to_owned(), holder, "--takeover".to_owned(), runs.clone()]);
+        rest.extend(of_takeover(places, &built, options.release, runs)?);
     }
     start(places, &built.join("homarus"), &rest)
+}
+
+/// Arguments of the harness that has so many runs taken over.
+fn of_takeover(places: &Places, built: &Path, release: bool, runs: &str) -> Result<[String; 4], String> {
+    let build: &[&str] = if release { &["build", "--release"] } else { &["build"] };
+    sh::run(&mut sh::cargo(places, &[build, &["-p", "homarus-store", "--example", "in_flight"]].concat()))?;
+    let holder = built.join("examples/in_flight").display().to_string();
+    Ok(["--in-flight".to_owned(), holder, "--takeover".to_owned(), runs.to_owned()])
+}
+
+/// How long a takeover took, in seconds.
+#[derive(Debug, Deserialize)]
+pub struct Takeover {
+    pub taken_over_s: f64,
+    pub claimed_s: f64,
+    pub ended_s: f64,
+}
+
+/// Has so many runs taken over by this release build; an error if one of them was not.
+pub fn takeover(places: &Places, homarus: &Path, runs: &str) -> Result<Takeover, String> {
+    let args = of_takeover(places, &places.target.join("release"), true, runs)?;
+    let said = sh::output(harness(places)?.arg("--homarus").arg(homarus).args(args))?;
+    let figures =
+        said.lines().rev().find(|line| line.starts_with('{')).ok_or_else(|| format!("no figures in: {said}"))?;
+    serde_json::from_str(figures).map_err(|error| format!("{figures}: {error}"))
 }
 
 /// The step of `cargo xtask test`.
@@ -73,15 +96,18 @@ pub fn in_test(places: &Places, homarus: &Path) -> Result<(), String> {
 }
 
 fn start(places: &Places, homarus: &Path, args: &[String]) -> Result<bool, String> {
-    sh::run(&mut sh::cargo(places, &["build", "-p", "homarus-test-kit", "--bin", "torture"]))?;
-    let harness: PathBuf = places.target.join("debug/torture");
-    let mut command = sh::command(places, harness);
+    let mut command = harness(places)?;
     command.arg("--homarus").arg(homarus).args(args);
     match sh::status(&mut command)?.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
         other => Err(format!("the torture did not come to its end: {other:?}")),
     }
+}
+
+fn harness(places: &Places) -> Result<Command, String> {
+    sh::run(&mut sh::cargo(places, &["build", "-p", "homarus-test-kit", "--bin", "torture"]))?;
+    Ok(sh::command(places, places.target.join("debug/torture")))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
     stats::{milliseconds, percentile},
     table::{OURS, Section},
 };
-use crate::{places::Places, sh};
+use crate::{places::Places, sh, torture};
 
 /// Packages of PyPI with their versions.
 const PYPI: [&str; 3] = ["dbos==3.4.0", "langgraph==1.2.22", "langgraph-checkpoint-sqlite==3.1.2"];
@@ -38,6 +38,18 @@ impl Rate {
     fn figures(&self) -> Vec<Option<f64>> {
         vec![Some(self.per_second), Some(self.p50_ms), Some(self.p99_ms)]
     }
+}
+
+/// A process with so many runs in flight is killed, and one command takes all of them over.
+pub fn takeover(places: &Places, homarus: &Path, quick: bool) -> Section {
+    let runs = if quick { "1000" } else { "10000" };
+    let title = format!("Takeover of {runs} runs in flight after a kill (s)");
+    let mut section = Section::new("takeover", title, &["all taken over", "claiming them", "all ended"]);
+    match torture::takeover(places, homarus, runs) {
+        Ok(took) => section.row(OURS, vec![Some(took.taken_over_s), Some(took.claimed_s), Some(took.ended_s)]),
+        Err(error) => section.note(format!("{OURS}: {error}")),
+    }
+    section
 }
 
 /// Steps that are durable when they count, by many runs at once.

@@ -117,6 +117,22 @@ async fn killing_the_outer_stage_alone_ends_the_sandbox_too() {
     assert!(driver.wait().unwrap().success());
 }
 
+#[tokio::test]
+async fn calls_go_on_when_somebody_kills_the_zygote() {
+    let fixture = Fixture::new();
+    let zygotes = || -> Vec<u32> {
+        let all = processes_with("--homarus-sandbox-stage zygote").into_iter();
+        all.filter(|pid| parent_if_alive(*pid) == Some(std::process::id())).collect()
+    };
+    for round in 0..4 {
+        assert_eq!(fixture.sh(&format!("echo {round}")).await.stdout(), format!("{round}\n"));
+        // If the call met a sandbox that stood ready, the zygote is started for the next.
+        eventually("there is not one zygote for all calls", || zygotes().len() == 1);
+        let zygote = nix::unistd::Pid::from_raw(zygotes()[0].cast_signed());
+        nix::sys::signal::kill(zygote, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+}
+
 /// A stage that was stopped does not end by itself: the driver must not wait for it for ever.
 #[tokio::test]
 async fn a_stopped_outer_stage_does_not_hold_the_driver() {
@@ -159,8 +175,12 @@ fn alive(pid: u32) -> bool {
 }
 
 fn parent(pid: u32) -> u32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+    parent_if_alive(pid).unwrap()
+}
+
+fn parent_if_alive(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Processes that have the file open, as far as we may look.
