@@ -7,7 +7,7 @@ use std::{
 
 use crate::{bootstrap, places::Places, sh};
 
-mod clients;
+pub mod clients;
 mod engines;
 mod instructions;
 mod job;

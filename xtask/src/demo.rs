@@ -1,11 +1,11 @@
 //! The demo: an agent on the embedded model does a real job before your eyes, and what it did is checked on
 //! disk. Jobs are folders of `demo/jobs`; Homarus is used through its command line, as a user would.
 
-mod check;
+pub mod check;
 mod cli;
-mod job;
+pub mod job;
 mod journal;
-mod session;
+pub mod session;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
 }
 
 /// Fetches the weights of the demo's model; does nothing when they are there.
-fn pull(places: &Places, built: &Built) -> Result<(), String> {
+pub fn pull(places: &Places, built: &Built) -> Result<(), String> {
     pull_all(places, built, &[MODEL])
 }
 

@@ -8,6 +8,8 @@ mod bootstrap;
 mod build;
 mod demo;
 mod env;
+mod evals;
+mod http;
 mod places;
 mod sh;
 mod test;
@@ -42,6 +44,16 @@ usage: cargo xtask COMMAND
       --only A,B    only these tables
       --quick       a tenth of the work, to see whether it works
       --out FILE    the tables as JSON, too
+  evals       lets Homarus, opencode and goose do twenty small jobs with the embedded model behind one model server,
+              and compares what was done, steps, tokens and time; installs the others (npm) below the cache folder
+      --only A,B    only these engines: homarus, opencode, goose, or embedded (Homarus without the server)
+      --job NAME    only this job
+      --jobs N      only the first N
+      --quick       every fifth
+      --practice    the jobs that texts are tuned on instead
+      --minutes-max N  ends a job after so long (15)
+      --out FILE    the figures as JSON, too
+      --keep        keeps workspaces, outputs and all requests
   test        everything that must pass; the last line counts what passed, failed and was skipped
 ";
 
@@ -76,6 +88,7 @@ fn run(args: &[&str]) -> Result<bool, String> {
             Ok(true)
         }
         "bench" => bench::run(&places, &bench::Options::parse(options)?),
+        "evals" => evals::run(&places, &evals::Options::parse(options)?),
         "demo" => demo::run(&places, &demo::Options::parse(options)?),
         "tidy" => tidy::run(&places),
         "torture" => torture::run(&places, &torture::Options::parse(options)?),

@@ -172,7 +172,7 @@ impl<'w> Engine<'w> {
         let kept = self.keep_prefix(&prompt)?;
         let mut answer = Answer {
             stop: StopReason::Interrupted,
-            input_tokens: (prompt.len() - kept) as u64,
+            input_tokens: (prompt.len() - kept + told.len()) as u64,
             cached_tokens: kept as u64,
             output_tokens: 0,
         };

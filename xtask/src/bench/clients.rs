@@ -47,6 +47,15 @@ impl Client {
         }
     }
 
+    /// The folders that it keeps things in.
+    pub fn make_home(&self) -> Result<(), String> {
+        for folder in ["config", "data", "state", "cache", "codex", "homarus"] {
+            let folder = self.home.join(folder);
+            fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        Ok(())
+    }
+
     /// With nothing of the user's but the search path.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
@@ -175,10 +184,7 @@ pub fn all(places: &Places, homarus: &Path, homes: &Path) -> Result<(Vec<Client>
     let mut clients = Vec::new();
     for (kind, program) in found {
         let client = Client { kind, program, home: homes.join(format!("{kind:?}").replace([' ', '{', '}', ':'], "")) };
-        for folder in ["config", "data", "state", "cache", "codex", "homarus"] {
-            let folder = client.home.join(folder);
-            fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
+        client.make_home()?;
         clients.push(client);
     }
     Ok((clients, notes))

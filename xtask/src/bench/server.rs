@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
+    io,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,12 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use super::{memory, wire};
+use crate::http;
 
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-const BODY_BYTES_MAX: usize = 64 << 20;
 /// A client that neither asks nor closes for this long is gone.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -121,35 +118,29 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Request {
-    came: Instant,
-    path: String,
-    body: Value,
-}
-
 /// A connection that breaks is its client's business: what it did not ask is missing in what was seen.
 fn serve(mut connection: TcpStream, shared: &Shared) {
     let _ = connection.set_nodelay(true);
     let _ = connection.set_read_timeout(Some(IDLE));
     let mut rest = Vec::new();
-    while let Ok(Some(request)) = read(&mut connection, &mut rest) {
+    while let Ok(Some(request)) = http::read(&mut connection, &mut rest) {
         if answer(&mut connection, &request, shared).is_err() {
             return;
         }
     }
 }
 
-fn answer(connection: &mut TcpStream, request: &Request, shared: &Shared) -> io::Result<()> {
+fn answer(connection: &mut TcpStream, request: &http::Request, shared: &Shared) -> io::Result<()> {
     let client = number(&request.path).and_then(|number| locked(&shared.clients).get(&number).cloned());
-    let Some(client) = client else { return send(connection, "404 Not Found", "application/json", "{}") };
+    let Some(client) = client else { return http::send(connection, "404 Not Found", "application/json", "{}") };
     if request.body.is_null() {
-        return send(connection, "200 OK", "application/json", &wire::listing());
+        return http::send(connection, "200 OK", "application/json", &wire::listing());
     }
     let offered = request.body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     if !offered {
         // A title for the conversation, or the like.
         let (kind, body) = wire::answer(&request.path, &request.body, None);
-        return send(connection, "200 OK", kind, &body);
+        return http::send(connection, "200 OK", kind, &body);
     }
     let done = wire::results(&request.body);
     let call = (done < client.task.calls).then(|| client.task.command.replace("{}", &(done + 1).to_string()));
@@ -166,7 +157,7 @@ fn answer(connection: &mut TcpStream, request: &Request, shared: &Shared) -> io:
     }
     let (kind, body) = wire::answer(&request.path, &request.body, call);
     locked(&client.seen).asked.push(request.came);
-    let sent = send(connection, "200 OK", kind, &body);
+    let sent = http::send(connection, "200 OK", kind, &body);
     locked(&client.seen).answered.push(Instant::now());
     sent
 }
@@ -175,55 +166,10 @@ fn number(path: &str) -> Option<u32> {
     path.strip_prefix("/s/")?.split('/').next()?.parse().ok()
 }
 
-fn send(connection: &mut TcpStream, status: &str, kind: &str, body: &str) -> io::Result<()> {
-    let length = body.len();
-    let whole = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}");
-    connection.write_all(whole.as_bytes())
-}
-
-/// The next request; `rest` holds what came after the one before.
-fn read(connection: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<Option<Request>> {
-    let mut came = (!rest.is_empty()).then(Instant::now);
-    let head_end = loop {
-        if let Some(at) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if rest.len() > HEAD_BYTES_MAX || !more(connection, rest, &mut came)? {
-            return Ok(None);
-        }
-    };
-    let head = String::from_utf8_lossy(&rest[..head_end]).into_owned();
-    let header = |name: &str| {
-        head.lines().find_map(|line| line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case(name)))
-    };
-    let length = header("content-length").and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0_usize);
-    if header("expect").is_some() {
-        connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-    }
-    if length > BODY_BYTES_MAX || header("transfer-encoding").is_some() {
-        return Ok(None);
-    }
-    while rest.len() < head_end + length {
-        if !more(connection, rest, &mut came)? {
-            return Ok(None);
-        }
-    }
-    let body = serde_json::from_slice(&rest[head_end..head_end + length]).unwrap_or(Value::Null);
-    rest.drain(..head_end + length);
-    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    Ok(Some(Request { came: came.unwrap_or_else(Instant::now), path, body }))
-}
-
-fn more(connection: &mut TcpStream, rest: &mut Vec<u8>, came: &mut Option<Instant>) -> io::Result<bool> {
-    let mut buffer = [0; 64 * 1024];
-    let count = connection.read(&mut buffer)?;
-    came.get_or_insert_with(Instant::now);
-    rest.extend_from_slice(&buffer[..count]);
-    Ok(count > 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     fn ask(connection: &mut TcpStream, seat: &Seat, results: usize) -> String {

@@ -159,7 +159,7 @@ fn short_of(verdicts: Verdicts, job: &Job) -> Vec<String> {
 }
 
 /// Copies a folder: files with their modes, and links as links.
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
+pub fn copy(from: &Path, to: &Path) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("{} -> {}: {error}", from.display(), to.display());
     fs::create_dir_all(to).map_err(wrong)?;
     for entry in from.read_dir().map_err(wrong)? {

@@ -1,0 +1,3 @@
+#!/bin/sh
+server=post.example.com
+echo "sending the report through $server"

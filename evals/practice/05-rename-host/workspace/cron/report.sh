@@ -1,0 +1,3 @@
+#!/bin/sh
+server=mail.example.com
+echo "sending the report through $server"

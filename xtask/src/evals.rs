@@ -1,0 +1,258 @@
+//! Twenty small jobs, each with a checker, done by Homarus and by other engines with the same model behind the same
+//! model server: how many are done, in how many steps, with how many tokens, in what time.
+//!
+//! Ten of the jobs are the demo's, on which Homarus was tuned; the other ten (`evals/jobs`) are held out: texts that
+//! the model sees are tuned on `evals/practice` and on the demo's alone.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    bench::clients::{self, Kind},
+    bootstrap,
+    build::{self, Built},
+    demo::{self, job::Job},
+    places::Places,
+};
+
+mod attempt;
+mod engines;
+mod front;
+mod table;
+mod wire;
+mod worker;
+
+use engines::{CONTEXT_TOKENS, Engine, Installed, MODEL};
+use front::Front;
+use table::Table;
+use worker::Worker;
+
+const MINUTES_MAX_DEFAULT: u64 = 15;
+const MINUTES_MAX_MAX: u64 = 240;
+/// With `--quick`, one job of so many.
+const QUICK_EVERY: usize = 5;
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Options {
+    engines: Vec<Engine>,
+    /// Only this job.
+    job: Option<String>,
+    /// Only so many jobs, from the first.
+    jobs_max: Option<usize>,
+    quick: bool,
+    practice: bool,
+    minutes_max: u64,
+    out: Option<PathBuf>,
+    keep: bool,
+}
+
+impl Options {
+    pub fn parse(args: &[&str]) -> Result<Self, String> {
+        let mut options = Self {
+            engines: engines::DEFAULT.to_vec(),
+            job: None,
+            jobs_max: None,
+            quick: false,
+            practice: false,
+            minutes_max: MINUTES_MAX_DEFAULT,
+            out: None,
+            keep: false,
+        };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().copied().ok_or_else(|| format!("`{arg}` needs a value"));
+            match *arg {
+                "--only" => options.engines = value()?.split(',').map(engine).collect::<Result<_, _>>()?,
+                "--job" => options.job = Some(value()?.to_owned()),
+                "--jobs" => options.jobs_max = Some(number(arg, value()?, usize::MAX as u64)? as usize),
+                "--quick" => options.quick = true,
+                "--practice" => options.practice = true,
+                "--minutes-max" => options.minutes_max = number(arg, value()?, MINUTES_MAX_MAX)?,
+                "--out" => options.out = Some(PathBuf::from(value()?)),
+                "--keep" => options.keep = true,
+                other => return Err(format!("`evals` takes no option `{other}`")),
+            }
+        }
+        let chosen = [options.job.is_some(), options.jobs_max.is_some(), options.quick];
+        match chosen.iter().filter(|chosen| **chosen).count() {
+            0 | 1 => Ok(options),
+            _ => Err("choose one of --job, --jobs and --quick".to_owned()),
+        }
+    }
+
+    fn choose(&self, jobs: Vec<Job>) -> Result<Vec<Job>, String> {
+        if let Some(name) = &self.job {
+            let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
+            let found: Vec<Job> = jobs.into_iter().filter(|job| job.name == *name).collect();
+            let unknown = || format!("there is no job `{name}`; there are {}", names.join(", "));
+            return if found.is_empty() { Err(unknown()) } else { Ok(found) };
+        }
+        let every = if self.quick { QUICK_EVERY } else { 1 };
+        Ok(jobs.into_iter().step_by(every).take(self.jobs_max.unwrap_or(usize::MAX)).collect())
+    }
+}
+
+fn engine(name: &str) -> Result<Engine, String> {
+    let known = || engines::ALL.map(Engine::name).join(", ");
+    Engine::named(name).ok_or_else(|| format!("there is no engine `{name}`, only: {}", known()))
+}
+
+fn number(option: &str, value: &str, most: u64) -> Result<u64, String> {
+    let parsed = value.parse().ok().filter(|number| (1..=most).contains(number));
+    parsed.ok_or_else(|| format!("`{option}` needs a number from 1 to {most}, not `{value}`"))
+}
+
+/// `Ok(true)` if no other engine that was tried did more of the jobs than Homarus.
+pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
+    let jobs = options.choose(jobs(places, options.practice)?)?;
+    bootstrap::run(places)?;
+    let built = build::run(places)?;
+    demo::pull(places, &built)?;
+    let folder = std::env::temp_dir().join(format!("homarus-evals-{}", std::process::id()));
+    let result = measure(places, &built, &jobs, options, &folder);
+    if options.keep {
+        println!("workspaces, outputs and requests are kept in {}", folder.display());
+    } else {
+        // It is in the folder for temporary files, and nobody waits for an answer.
+        let _ = fs::remove_dir_all(&folder);
+    }
+    let table = result?;
+    println!("\n{}\n{}", table.to_markdown(), table.reasons());
+    if let Some(out) = &options.out {
+        let text = table.to_json().to_string() + "\n";
+        fs::write(out, text).map_err(|error| format!("{}: {error}", out.display()))?;
+    }
+    Ok(table.leads(Engine::Homarus))
+}
+
+/// The twenty, or those for practice.
+fn jobs(places: &Places, practice: bool) -> Result<Vec<Job>, String> {
+    if practice {
+        return Job::all(&places.root.join("evals/practice"));
+    }
+    let mut jobs = Job::all(&places.root.join("demo/jobs"))?;
+    jobs.extend(Job::all(&places.root.join("evals/jobs"))?);
+    Ok(jobs)
+}
+
+/// Engine by engine, so that what each keeps from request to request (the beginning of its prompts in the model's
+/// cache) is there as it would be in its daily use.
+fn measure(places: &Places, built: &Built, jobs: &[Job], options: &Options, folder: &Path) -> Result<Table, String> {
+    let installed = install(places, built, &options.engines, &folder.join("homes"))?;
+    let weights = weights(places)?;
+    let worker = built.worker.clone();
+    // It needs no watching: it ends when its input does.
+    let start = move || {
+        let mut command = std::process::Command::new(&worker);
+        command.arg("--weights").arg(&weights).args(["--context-tokens", &CONTEXT_TOKENS.to_string()]);
+        Worker::start(command)
+    };
+    let front = Front::start(MODEL, Box::new(start))?;
+    let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
+    let mut table = Table::new(options.engines.clone(), names);
+    let time_max = Duration::from_secs(options.minutes_max * 60);
+    for (column, engine) in installed.iter().enumerate() {
+        println!("\n{}: {}", engine.engine.name(), engine.version());
+        for (row, job) in jobs.iter().enumerate() {
+            let own = folder.join(engine.engine.name()).join(&job.name);
+            attempt::fresh(&own)?;
+            let outcome = attempt::run(places, engine, &front, job, &own, time_max)?;
+            println!("  {}: {}", job.name, table::cell(&outcome));
+            if let Some(failure) = &outcome.failure {
+                println!("    {failure}");
+            }
+            table.set(row, column, outcome);
+        }
+    }
+    Ok(table)
+}
+
+fn install(places: &Places, built: &Built, wanted: &[Engine], homes: &Path) -> Result<Vec<Installed>, String> {
+    let is_theirs = |engine: &Engine| matches!(engine, Engine::OpenCode | Engine::Goose);
+    let (mut peers, notes) = match wanted.iter().any(is_theirs) {
+        true => clients::all(places, &built.homarus, homes)?,
+        false => (Vec::new(), Vec::new()),
+    };
+    wanted
+        .iter()
+        .map(|engine| {
+            let kind = match engine {
+                Engine::Homarus | Engine::Embedded => return Installed::ours(*engine, places, built, homes),
+                Engine::OpenCode => Kind::OpenCode,
+                Engine::Goose => Kind::Goose,
+            };
+            let missing = || format!("{} cannot be measured: {}", engine.name(), notes.join("; "));
+            let at = peers.iter().position(|client| client.kind == kind).ok_or_else(missing)?;
+            Ok(Installed::theirs(*engine, peers.swap_remove(at), places))
+        })
+        .collect()
+}
+
+/// The file that `homarus models pull` fetched.
+fn weights(places: &Places) -> Result<PathBuf, String> {
+    let wrong = |error: std::io::Error| format!("{}: {error}", places.models.display());
+    let names = places.models.read_dir().map_err(wrong)?.flatten().map(|entry| entry.path());
+    let plain = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        name.starts_with(MODEL) && name.ends_with(".gguf")
+    };
+    names
+        .into_iter()
+        .find(|path| plain(path))
+        .ok_or_else(|| format!("no weights of {MODEL} in {}", places.models.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::{check, session};
+
+    #[test]
+    fn options() {
+        let parsed =
+            Options::parse(&["--only", "goose,homarus", "--jobs", "2", "--minutes-max", "3", "--keep"]).unwrap();
+        assert_eq!(parsed.engines, [Engine::Goose, Engine::Homarus]);
+        assert_eq!((parsed.jobs_max, parsed.minutes_max, parsed.keep), (Some(2), 3, true));
+        for bad in
+            [&["--only", "gose"][..], &["--jobs", "0"], &["--minutes-max"], &["--all"], &["--quick", "--job", "x"]]
+        {
+            assert!(Options::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn there_are_twenty_jobs_and_ten_for_practice() {
+        let places = Places::find().unwrap();
+        let all = jobs(&places, false).unwrap();
+        assert_eq!(all.len(), 20);
+        let names: std::collections::BTreeSet<&str> = all.iter().map(|job| job.name.as_str()).collect();
+        assert_eq!(names.len(), 20, "one name is one job");
+        assert_eq!(jobs(&places, true).unwrap().len(), 10);
+        let chosen = |args: &[&str]| Options::parse(args).unwrap().choose(jobs(&places, false).unwrap());
+        assert_eq!(chosen(&["--quick"]).unwrap().len(), 4);
+        assert_eq!(chosen(&["--jobs", "3"]).unwrap().len(), 3);
+        assert_eq!(chosen(&["--job", "18-fix-total"]).unwrap().len(), 1);
+        assert!(chosen(&["--job", "18"]).is_err_and(|error| error.contains("18-fix-total")));
+    }
+
+    /// A checker that anything satisfies, or nothing, would say nothing of an engine.
+    #[test]
+    fn no_job_is_done_before_it_is_begun_and_its_solution_does_it() {
+        let places = Places::find().unwrap();
+        let mut all = Job::all(&places.root.join("evals/jobs")).unwrap();
+        all.extend(Job::all(&places.root.join("evals/practice")).unwrap());
+        let folder = std::env::temp_dir().join(format!("xtask-evals-{}", std::process::id()));
+        for job in &all {
+            let workspace = folder.join(&job.name);
+            session::copy(&job.workspace(), &workspace).unwrap();
+            let failures = |workspace: &Path| check::failures(&places, &job.check, &job.workspace(), workspace);
+            assert!(!failures(&workspace).is_empty(), "{}", job.name);
+            session::copy(&job.folder.join("solution"), &workspace).unwrap();
+            assert_eq!(failures(&workspace), Vec::<String>::new(), "{}", job.name);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
