@@ -25,6 +25,7 @@ mod table;
 mod wire;
 mod worker;
 
+use attempt::Outcome;
 use engines::{CONTEXT_TOKENS, Engine, Installed, MODEL};
 use front::Front;
 use table::Table;
@@ -65,7 +66,7 @@ impl Options {
         while let Some(arg) = args.next() {
             let mut value = || args.next().copied().ok_or_else(|| format!("`{arg}` needs a value"));
             match *arg {
-                "--only" => options.engines = value()?.split(',').map(engine).collect::<Result<_, _>>()?,
+                "--only" => options.engines = engines(value()?)?,
                 "--job" => options.job = Some(value()?.to_owned()),
                 "--jobs" => options.jobs_max = Some(number(arg, value()?, usize::MAX as u64)? as usize),
                 "--quick" => options.quick = true,
@@ -93,6 +94,18 @@ impl Options {
         let every = if self.quick { QUICK_EVERY } else { 1 };
         Ok(jobs.into_iter().step_by(every).take(self.jobs_max.unwrap_or(usize::MAX)).collect())
     }
+}
+
+/// Those named, each once.
+fn engines(names: &str) -> Result<Vec<Engine>, String> {
+    let mut engines = Vec::new();
+    for name in names.split(',') {
+        let engine = engine(name)?;
+        if !engines.contains(&engine) {
+            engines.push(engine);
+        }
+    }
+    Ok(engines)
 }
 
 fn engine(name: &str) -> Result<Engine, String> {
@@ -159,7 +172,8 @@ fn measure(places: &Places, built: &Built, jobs: &[Job], options: &Options, fold
         for (row, job) in jobs.iter().enumerate() {
             let own = folder.join(engine.engine.name()).join(&job.name);
             attempt::fresh(&own)?;
-            let outcome = attempt::run(places, engine, &front, job, &own, time_max)?;
+            let outcome = attempt::run(places, engine, &front, job, &own, time_max)
+                .unwrap_or_else(|message| Outcome { failure: Some(message), ..Outcome::default() });
             println!("  {}: {}", job.name, table::cell(&outcome));
             if let Some(failure) = &outcome.failure {
                 println!("    {failure}");
@@ -213,7 +227,7 @@ mod tests {
     #[test]
     fn options() {
         let parsed =
-            Options::parse(&["--only", "goose,homarus", "--jobs", "2", "--minutes-max", "3", "--keep"]).unwrap();
+            Options::parse(&["--only", "goose,homarus,goose", "--jobs", "2", "--minutes-max", "3", "--keep"]).unwrap();
         assert_eq!(parsed.engines, [Engine::Goose, Engine::Homarus]);
         assert_eq!((parsed.jobs_max, parsed.minutes_max, parsed.keep), (Some(2), 3, true));
         for bad in
