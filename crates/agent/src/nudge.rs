@@ -13,6 +13,8 @@ pub const NOT_APPLIED: &str = "not-applied";
 pub const REMAINING: &str = "remaining";
 /// The same, told to a model that wants to stop.
 pub const MISSING: &str = "missing";
+/// What is to be written, told after the first look to a run whose request names a file to write.
+const AIM: &str = "aim";
 /// A call was made again although nothing changed.
 pub const REPEAT: &str = "repeat";
 
@@ -25,6 +27,7 @@ const LOOKS_FREE_MAX: u32 = 3;
 const REMAINING_MAX: u32 = 12;
 const FAILED_MAX: u32 = 1;
 const UNCHANGED_MAX: u32 = 2;
+const AIM_MAX: u32 = 1;
 const MISSING_MAX: u32 = 3;
 
 /// The nudge that is due now, if one is: its reason and its text.
@@ -43,7 +46,7 @@ pub fn due(state: &State) -> Option<(String, String)> {
             .iter()
             .all(|call| call.judged.as_ref().is_some_and(|judged| judged.plan.class == EffectClass::Read));
         let may_look_on = only_looked && state.seen.looks < LOOKS_FREE_MAX;
-        return repeated(state).or_else(|| if may_look_on { None } else { reminder(state) });
+        return repeated(state).or_else(|| if may_look_on { aim(state) } else { reminder(state) });
     }
     match state.step.stop? {
         StopReason::MaxTokens | StopReason::Interrupted if given(state, "cut-off") < CUT_OFF_MAX => {
@@ -83,6 +86,17 @@ fn repeated(state: &State) -> Option<(String, String)> {
     nudge(REPEAT, text)
 }
 
+/// The file that is to be written next, while the model looks around. A small one that has found what it looked for
+/// otherwise puts it into the file where it found it.
+fn aim(state: &State) -> Option<(String, String)> {
+    let left = remaining::parts(state)?;
+    let first = left.first().filter(|part| remaining::is_to_write(part))?;
+    if given(state, AIM) >= AIM_MAX {
+        return None;
+    }
+    nudge(AIM, format!("When you have seen what you need: {first}."))
+}
+
 /// What is left, when that has changed.
 fn reminder(state: &State) -> Option<(String, String)> {
     let left = remaining::parts(state)?;
@@ -110,16 +124,22 @@ fn before_the_end(state: &State) -> Option<(String, String)> {
         );
         return nudge("failed", text);
     }
+    let remaining = remaining::parts(state);
+    // A change that failed may have been a mistake: where all that the request names is done, it is only asked about.
+    let is_sure = remaining.as_ref().is_none_or(|left| !left.is_empty());
     if let Some(path) = seen.unchanged.first()
-        && given(state, "unchanged") < UNCHANGED_MAX
+        && given(state, "unchanged") < if is_sure { UNCHANGED_MAX } else { 1 }
     {
         let path = one_line(path, 200);
-        return nudge(
-            "unchanged",
-            format!("You are not done: your last change of {path} failed. Read the error and try again."),
-        );
+        let text = match is_sure {
+            true => format!("You are not done: your last change of {path} failed. Read the error and try again."),
+            false => format!(
+                "Your last change of {path} failed and was not made. Does the task ask for it? If it does, read the \
+                 error and try again. If not, answer now."
+            ),
+        };
+        return nudge("unchanged", text);
     }
-    let remaining = remaining::parts(state);
     let left = remaining.as_deref().unwrap_or_default();
     if !left.is_empty() && given(state, MISSING) < MISSING_MAX {
         return nudge(MISSING, format!("You are not done. {}", remaining::told(left)));

@@ -15,6 +15,13 @@ pub fn told(parts: &[String]) -> String {
     }
 }
 
+/// Whether a part is a file that is to be written.
+pub fn is_to_write(part: &str) -> bool {
+    part.starts_with(WRITE)
+}
+
+/// How a part begins that is a file to write.
+const WRITE: &str = "write ";
 /// Words after which a request names a file that is to be made.
 const BEFORE_A_TARGET: [&str; 6] = ["to", "into", "as", "write", "create", "save"];
 /// A request that names more than this is a document and not a list of what is to be done.
@@ -36,7 +43,7 @@ pub fn parts(state: &State) -> Option<Vec<String>> {
     let commands = commands.iter().filter_map(|command| Some((place(request, command), command_left(state, command)?)));
     let files = files.iter().filter(|name| !written(name)).map(|name| {
         let shown = one_line(name, SHOWN_CHARS_MAX);
-        let text = format!("write {shown} with file.write, as the task says: \"{}\"", sentence(request, name));
+        let text = format!("{WRITE}{shown} with file.write, as the task says: \"{}\"", sentence(request, name));
         (place(request, name), text)
     });
     // In the order of the request.

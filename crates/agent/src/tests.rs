@@ -17,6 +17,8 @@ use homarus_contract::{
 
 use crate::{Agent, State};
 
+mod nudges;
+
 struct History {
     state: State,
 }
@@ -88,6 +90,10 @@ impl History {
     }
 
     fn result(&mut self, step: u32, index: u32, changed: bool) -> &mut Self {
+        self.ended(step, index, changed, false)
+    }
+
+    fn ended(&mut self, step: u32, index: u32, changed: bool, is_error: bool) -> &mut Self {
         let change = Change {
             path: "a".to_owned(),
             old: Entry::Absent,
@@ -98,7 +104,7 @@ impl History {
             kept: Vec::new(),
             call: CallId::new(step, index),
             attempt: 1,
-            is_error: false,
+            is_error,
             exit: None,
             shown: Hash::ZERO,
             whole: None,

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use serde_json::json;
@@ -18,6 +18,8 @@ use crate::{
 
 /// The name under which all engines ask for the model.
 pub const MODEL: &str = "qwen2.5-coder-1.5b";
+/// The agent that Homarus runs.
+const AGENT: &str = "small";
 /// Of prompt and answer together: the longest prompt of any engine fits.
 pub const CONTEXT_TOKENS: u32 = 32_768;
 /// Most tokens of one answer, told to engines that can be told.
@@ -70,6 +72,10 @@ impl Installed {
     pub fn ours(engine: Engine, places: &Places, built: &Built, homes: &Path) -> Result<Self, String> {
         let client = Client { kind: Kind::Homarus, program: built.homarus.clone(), home: homes.join(engine.name()) };
         client.make_home()?;
+        if engine == Engine::Homarus {
+            // As goose is given one of its extensions: a small model gains nothing from a browser.
+            crate::sh::run(client.command(&["agents", "create", AGENT, "--template", "small"]).stdout(Stdio::null()))?;
+        }
         Ok(Self { engine, client, models: places.models.clone() })
     }
 
@@ -89,7 +95,8 @@ impl Installed {
         let mut command = match self.engine {
             Engine::Homarus => {
                 self.tell_homarus(&base)?;
-                self.client.command(&["run", "--approvals", "auto", "--model", &format!("evals/{MODEL}"), prompt])
+                let model = format!("evals/{MODEL}");
+                self.client.command(&["run", "--approvals", "auto", "--agent", AGENT, "--model", &model, prompt])
             }
             Engine::Embedded => {
                 let model = format!("local/{MODEL}");

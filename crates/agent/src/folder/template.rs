@@ -19,7 +19,7 @@ macro_rules! templates {
     };
 }
 
-templates!("base", "worker", "coder", "researcher", "quick", "creative");
+templates!("base", "worker", "coder", "researcher", "quick", "creative", "small");
 
 pub fn template(name: &str) -> Option<&'static Template> {
     TEMPLATES.iter().find(|template| template.name == name)
