@@ -221,6 +221,14 @@ impl<'w> Engine<'w> {
         })
     }
 
+    /// What ends the string a call is in: a text that goes round in circles gets no better by
+    /// going on, and what a model writes after a way out of the circle was closed to it is seldom meant.
+    fn end_of_string(&self, matcher: &mut Matcher) -> Option<LlamaToken> {
+        let [quote] = self.weights.model.vocab().tokenize(b"\"", false, false)[..] else { return None };
+        let mask = matcher.compute_mask_or_eos().ok()?;
+        mask.is_allowed(quote.0.cast_unsigned()).then_some(quote)
+    }
+
     fn bytes(&self, token: LlamaToken) -> Vec<u8> {
         self.weights.model.vocab().token_to_piece(token, false, None)
     }
@@ -318,9 +326,15 @@ impl Writing<'_, '_> {
             if let Some(stop) = self.bound(self.limit) {
                 return Ok(stop);
             }
-            let in_loop = loop_penalty(&self.made[call_begin..]);
-            let penalty = |token| in_loop(token) + earlier.penalty(&call, &self.engine.bytes(token));
-            let token = self.engine.best_token(Some(&mut matcher), &penalty)?;
+            let circles = repeat::next_of_loop(&self.made[call_begin..]).is_some() && repeat::ends_in_string(&call);
+            let token = match circles.then(|| self.engine.end_of_string(&mut matcher)).flatten() {
+                Some(token) => token,
+                None => {
+                    let in_loop = loop_penalty(&self.made[call_begin..]);
+                    let penalty = |token| in_loop(token) + earlier.penalty(&call, &self.engine.bytes(token));
+                    self.engine.best_token(Some(&mut matcher), &penalty)?
+                }
+            };
             matcher.consume_token(token.0.cast_unsigned()).map_err(grammar_failure)?;
             call.extend_from_slice(&self.engine.bytes(token));
             self.take(token);

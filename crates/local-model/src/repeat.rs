@@ -29,6 +29,20 @@ pub fn next_of_loop<T: Copy + PartialEq>(tokens: &[T]) -> Option<T> {
     tokens.get(tokens.len() - period).copied()
 }
 
+/// Whether a JSON text that is being written ends inside a string, where a quotation mark would end it.
+pub fn ends_in_string(json: &[u8]) -> bool {
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+    }
+    in_string && !escaped
+}
+
 /// What each further time a call was made takes from the likelihood of making it once more, in logits.
 const PENALTY_PER_TIME: f32 = 2.0;
 
@@ -98,6 +112,17 @@ mod tests {
         let looped: Vec<u32> = [9, 8].into_iter().chain((0..90).map(|n| n % 7)).collect();
         assert_eq!(next_of_loop(&looped), Some(90 % 7));
         assert_eq!(next_of_loop(&vec![4; 60]), Some(4));
+    }
+
+    #[test]
+    fn where_a_quotation_mark_ends_a_string() {
+        let check = |json: &str, expected: bool| assert_eq!(ends_in_string(json.as_bytes()), expected, "{json}");
+        check(r#"{"a": "x"#, true);
+        check(r#"{"a": "x\\"#, true);
+        check(r#"{"a": "x\"#, false);
+        check(r#"{"a": "x\"y"#, true);
+        check(r#"{"a": "x", "#, false);
+        check("", false);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{dirs::Dirs, exit::CliError, put};
 pub struct Args {
     /// Its name: 1 to 64 small letters, digits and hyphens
     agent: String,
-    /// What it begins with: base, worker, coder, researcher, quick, creative or small
+    /// The template: base, worker, coder, researcher, quick, creative or small
     #[arg(long, value_name = "NAME", default_value = "base")]
     template: String,
     /// Print the response as JSON
