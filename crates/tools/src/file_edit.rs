@@ -156,7 +156,9 @@ fn replaced(text: &str, arguments: &Arguments) -> Result<String, String> {
     }
     match text.matches(old).count() {
         1 => Ok(text.replacen(old, new, 1)),
-        0 => by_words(text, old, new).ok_or_else(|| "the text to replace is not there.".to_owned()),
+        0 => by_words(text, old, new)
+            .or_else(|| by_quotes(text, old, new))
+            .ok_or_else(|| "the text to replace is not there.".to_owned()),
         many => {
             Err(format!("the text to replace stands there {many} times. Give a longer piece, such as the whole line."))
         }
@@ -184,6 +186,16 @@ fn by_words(text: &str, old: &str, new: &str) -> Option<String> {
     }
     result.push_str(&text[copied..]);
     (result != text).then_some(result)
+}
+
+/// The change when the old piece is right but for its quotes, `'` for `"` or the other way round everywhere: it must
+/// stand in one place only, and the new piece gets the file's quotes. One quote too many may be an apostrophe.
+fn by_quotes(text: &str, old: &str, new: &str) -> Option<String> {
+    [('\'', "\""), ('"', "'")].into_iter().find_map(|(given, wanted)| {
+        let old = Some(old.replace(given, wanted)).filter(|swapped| swapped != old)?;
+        let is_paired = new.matches(given).count() % 2 == 0;
+        (is_paired && text.matches(&old).count() == 1).then(|| text.replacen(&old, &new.replace(given, wanted), 1))
+    })
 }
 
 /// Runs of letters, digits and what names are made of, with where they begin.
@@ -229,6 +241,18 @@ mod tests {
         assert_eq!(by_words("a: 1\na: 1\n", "a = 1", "a = 2"), None, "two places");
         assert_eq!(by_words("a: 1\n", "a = 1", "a = 1 2"), None, "another number of words");
         assert_eq!(by_words("a: 1\n", "1", "2"), None, "one word is too little to go by");
+    }
+
+    #[test]
+    fn a_piece_with_other_quotes_is_found_and_gets_those_of_the_file() {
+        let text = "cost = item[\"count\"] * item[\"prize\"]\nname = 'x'\n";
+        let changed = by_quotes(text, "item['prize']", "item['price'] if 'price' in item else 0").unwrap();
+        assert_eq!(changed, "cost = item[\"count\"] * item[\"price\"] if \"price\" in item else 0\nname = 'x'\n");
+        assert_eq!(by_quotes(text, "name = \"x\"", "name = \"y\"").unwrap(), text.replace("'x'", "'y'"));
+        assert_eq!(by_quotes(text, "item['size']", "item['price']"), None, "not there");
+        assert_eq!(by_quotes("a(\"b\")\na(\"b\")\n", "a('b')", "a('c')"), None, "two places");
+        assert_eq!(by_quotes("say(\"no\")\n", "say('no')", "say(\"don't\")"), None, "an apostrophe");
+        assert_eq!(by_quotes(text, "prize", "price"), None, "no quotes to differ in");
     }
 
     fn edited(root: &Path, old: &str, new: &str) -> Result<String, String> {
