@@ -59,8 +59,10 @@ fn serve(host: &impl AsFd) -> Result<Next, StageFailure> {
             return Ok(Next::Ends);
         };
         let failure = match fork(given) {
-            Ok(None) => return Ok(Next::IsOuter),
-            Ok(Some((process, fd))) => {
+            Ok(Is::Child { whole: true }) => return Ok(Next::IsOuter),
+            // It must not go on as a second zygote. The host sees the end.
+            Ok(Is::Child { whole: false }) => return Ok(Next::Ends),
+            Ok(Is::Zygote { process, fd }) => {
                 let answer = FromZygote::Forked { process };
                 handoff::send(host, &answer, &[fd.as_fd()]).step("zygote", "answer")?;
                 forked.push((process, fd));
@@ -72,25 +74,32 @@ fn serve(host: &impl AsFd) -> Result<Next, StageFailure> {
     }
 }
 
-/// `None` in the child, which stands there as a program that was just started: with the three descriptors it was given.
-fn fork(given: Vec<OwnedFd>) -> Result<Option<(u32, OwnedFd)>, StageFailure> {
+/// Which of the two processes this is after the fork.
+enum Is {
+    Zygote {
+        process: u32,
+        fd: OwnedFd,
+    },
+    /// `whole`: it stands there as a program that was just started, with the three descriptors it was given.
+    Child {
+        whole: bool,
+    },
+}
+
+fn fork(given: Vec<OwnedFd>) -> Result<Is, StageFailure> {
     let [stdin, stdout, stderr] = given.as_slice() else {
         return Err(StageFailure::new("zygote", "descriptors are missing"));
     };
     match fork_alone().step("zygote", "fork")? {
         Forked::Child => {
             let taken = dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).and_then(|()| dup2_stderr(stderr));
-            if taken.is_err() {
-                // It must not go on as a second zygote. The host sees the end.
-                std::process::exit(125);
-            }
-            Ok(None)
+            Ok(Is::Child { whole: taken.is_ok() })
         }
         Forked::Parent(process) => {
             let id = Pid::from_raw(process.cast_signed());
             let id = id.ok_or_else(|| StageFailure::new("zygote", "no process id"))?;
             // It cannot be another process: until we reap it, the number is its own.
-            Ok(Some((process, pidfd_open(id, PidfdFlags::empty()).step("zygote", "pidfd")?)))
+            Ok(Is::Zygote { process, fd: pidfd_open(id, PidfdFlags::empty()).step("zygote", "pidfd")? })
         }
     }
 }
