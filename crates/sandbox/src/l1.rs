@@ -28,7 +28,7 @@ use crate::{
     call::{self, Bounds, Launch, Running},
     disk::DiskBound,
     guest,
-    layer::{Layers, diff, keep, merge, stage},
+    layer::{Layers, diff, keep, merge, remove_tree, stage},
     options::Options,
     plan::Host,
     probe::{self, ProbeReport},
@@ -179,6 +179,7 @@ impl Inner {
         options.cache_paths.iter().try_for_each(|path| check_cache_path(path)).map_err(SandboxError::Refused)?;
         let host = Host::look(&options).map_err(setup)?;
         let layers = Layers::new(&options.state_dir);
+        layers.sweep();
         let zygote = Arc::new(Zygote::new(&options.exe));
         // Last: what has begun is waited for when this is closed.
         let trial = trial(&options, &zygote);
@@ -259,7 +260,7 @@ impl Inner {
         drop(ended);
         if let Some(aside) = layer {
             // What cannot be removed only takes up space.
-            let _ = self.layers.remove_aside(&aside);
+            let _ = remove_tree(&aside);
         }
     }
 

@@ -36,7 +36,9 @@ fn runs(orphans: &[String]) -> Finding {
 /// Layers of runs that have ended.
 fn layers(state: &Path, unfinished: &BTreeSet<String>) -> Finding {
     let folder = state.join("layers");
-    let left: Vec<String> = names(&folder).into_iter().filter(|run| !unfinished.contains(run)).collect();
+    // What begins with a dot is no run's: layers nobody used, which the next start removes.
+    let is_left = |run: &String| !run.starts_with('.') && !unfinished.contains(run);
+    let left: Vec<String> = names(&folder).into_iter().filter(is_left).collect();
     if left.is_empty() {
         return ok("leftovers.layers", "none that no run needs");
     }

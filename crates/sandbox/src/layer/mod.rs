@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use homarus_contract::sandbox::LayerId;
@@ -23,6 +24,9 @@ pub mod text;
 mod full;
 #[cfg(test)]
 mod tests;
+
+/// Among the folders of runs, whose names have no dot: layers nothing was written to, until they are removed.
+const UNUSED: &str = ".unused";
 
 /// Where layers and versions in conflict are kept.
 #[derive(Debug, Clone)]
@@ -64,22 +68,34 @@ impl Layers {
         Ok(LayerSpec { upper: fs::canonicalize(&layer.upper)?, work: fs::canonicalize(&layer.work)? })
     }
 
-    /// Takes a layer out of its place at once, for [`Self::remove_aside`] to remove when there is time. The name of a
-    /// layer ends with the number of its attempt, so none is taken for one set aside.
+    /// Takes a layer out of its place at once, for [`remove_tree`] to remove when there is time. Should this process be
+    /// killed before that, the next one does it ([`Self::sweep`]).
     pub fn set_aside(&self, id: &LayerId) -> io::Result<PathBuf> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
         let folder = self.folder(id);
-        let mut name = folder.file_name().unwrap_or_default().to_owned();
-        name.push(".unused");
-        let aside = folder.with_file_name(name);
+        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let aside = self.unused().join(name);
+        // One that somebody with our number left.
         gone(remove_tree(&aside))?;
+        fs::create_dir_all(self.unused())?;
         fs::rename(&folder, &aside)?;
+        remove_if_last(&folder);
         Ok(aside)
     }
 
-    pub fn remove_aside(&self, aside: &Path) -> io::Result<()> {
-        gone(remove_tree(aside))?;
-        remove_if_last(aside);
-        Ok(())
+    /// Removes what processes that are gone had set aside. What cannot be removed only takes up space.
+    pub fn sweep(&self) {
+        for entry in fs::read_dir(self.unused()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+            if process.is_none_or(|process| !Path::new("/proc").join(process.to_string()).exists()) {
+                let _ = remove_tree(&entry.path());
+            }
+        }
+    }
+
+    fn unused(&self) -> PathBuf {
+        self.state_dir.join("layers").join(UNUSED)
     }
 
     /// Removes a layer, and the run's folder with its last one. No error if there is none.
@@ -148,6 +164,23 @@ mod beside {
     use homarus_contract::ids::{CallId, RunId};
 
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_set_aside_is_swept_and_nothing_else() {
+        let state = tempfile::tempdir().unwrap();
+        let layers = Layers::new(state.path());
+        let id = LayerId { run: RunId::parse("r1").unwrap(), call: CallId::new(1, 0), attempt: 1 };
+        layers.create(&id, 0o755, None).unwrap();
+        let ours = layers.set_aside(&id).unwrap();
+        assert!(ours.is_dir() && !state.path().join("layers/r1").exists());
+        // No process has this number.
+        let theirs = state.path().join("layers/.unused").join(format!("{}-0", u32::MAX));
+        fs::create_dir_all(theirs.join("work/work")).unwrap();
+        layers.create(&id, 0o755, None).unwrap();
+        layers.sweep();
+        assert!(!theirs.exists() && ours.is_dir(), "ours is removed by whoever set it aside");
+        assert!(layers.upper(&id).is_dir());
+    }
 
     /// Calls of one answer begin and end at the same time: none may pull the run's folder from under another.
     #[test]
