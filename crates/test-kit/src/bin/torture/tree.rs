@@ -12,8 +12,23 @@ pub enum Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree(pub BTreeMap<String, Entry>);
 
+/// Looks in a row that may each meet a change.
+const LOOKS_MAX: usize = 100;
+
 impl Tree {
+    /// Right after a kill another process may bring the run to rest, and merge: then what is listed may be gone before it
+    /// is looked at, and all is looked at again.
     pub fn read(root: &Path) -> io::Result<Self> {
+        for _ in 1..LOOKS_MAX {
+            match Self::look(root) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && root.exists() => {}
+                looked => return looked,
+            }
+        }
+        Self::look(root)
+    }
+
+    fn look(root: &Path) -> io::Result<Self> {
         let mut tree = Self::default();
         tree.add(root, "")?;
         Ok(tree)
