@@ -4,7 +4,7 @@
 use std::{
     io::{self, Read, Write},
     net::TcpStream,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -18,6 +18,23 @@ pub struct Request {
     pub path: String,
     /// `null` if there is none, or if it is not JSON.
     pub body: Value,
+}
+
+/// Answers what comes over a connection until it ends or is idle for too long. One that breaks is its client's business:
+/// what it did not ask is missing in what was seen.
+pub fn serve(
+    mut connection: TcpStream,
+    idle: Duration,
+    mut answer: impl FnMut(&mut TcpStream, &Request) -> io::Result<()>,
+) {
+    let _ = connection.set_nodelay(true);
+    let _ = connection.set_read_timeout(Some(idle));
+    let mut rest = Vec::new();
+    while let Ok(Some(request)) = read(&mut connection, &mut rest) {
+        if answer(&mut connection, &request).is_err() {
+            return;
+        }
+    }
 }
 
 /// The next request, `None` if there is none or none that can be read; `rest` holds what came after the one before.

@@ -89,7 +89,7 @@ impl ModelServer {
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let shared = accepting.clone();
-                thread::spawn(move || serve(connection, &shared));
+                thread::spawn(move || http::serve(connection, IDLE, |to, request| answer(to, request, &shared)));
             }
         });
         Ok(Self { address, shared })
@@ -116,18 +116,6 @@ impl Seat {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A connection that breaks is its client's business: what it did not ask is missing in what was seen.
-fn serve(mut connection: TcpStream, shared: &Shared) {
-    let _ = connection.set_nodelay(true);
-    let _ = connection.set_read_timeout(Some(IDLE));
-    let mut rest = Vec::new();
-    while let Ok(Some(request)) = http::read(&mut connection, &mut rest) {
-        if answer(&mut connection, &request, shared).is_err() {
-            return;
-        }
-    }
 }
 
 fn answer(connection: &mut TcpStream, request: &http::Request, shared: &Shared) -> io::Result<()> {
