@@ -9,6 +9,7 @@ use crate::{bootstrap, places::Places, sh};
 
 pub mod clients;
 mod engines;
+mod floor;
 mod instructions;
 mod job;
 mod measures;
@@ -22,11 +23,12 @@ use measures::Bench;
 use table::{Goals, Section, Verdict};
 
 const GOALS: &str = include_str!("bench/goals.toml");
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "size",
     "start-up",
     "first-request",
     "gap",
+    "gap-thinking",
     "gap-32",
     "gap-100",
     "first-output",
@@ -92,6 +94,7 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
             "start-up" => bench.start_up(),
             "first-request" => bench.first_request(),
             "gap" => bench.gap(),
+            "gap-thinking" => bench.gap_thinking(),
             "gap-32" => bench.gap_at_once("gap-32", 32, first),
             "gap-100" => bench.gap_at_once("gap-100", 100, first),
             "first-output" => bench.first_output(),

@@ -257,6 +257,10 @@ pub trait Sandbox: Send + Sync {
 
     /// Throws a layer away; no error if there is none.
     fn discard(&self, layer: &LayerId) -> BoxFuture<'_, Result<(), SandboxError>>;
+
+    /// Tells it that nothing is wanted of it for a while, because a model is asked, say: a good moment to prepare for the
+    /// next call. Returns at once.
+    fn prepare_next(&self) {}
 }
 
 /// A long-lived worker of ours (the embedded model), confined: no network, read-only files.

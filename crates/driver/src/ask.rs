@@ -122,6 +122,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             calls: 0,
             is_over: false,
         };
+        self.driver.options.sandbox.prepare_next();
         self.stream(answer, permit, request, free).await
     }
 

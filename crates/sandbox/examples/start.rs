@@ -59,6 +59,8 @@ async fn bench() -> ExitCode {
             tier: Tier::Internal,
             read_only: false,
         };
+        // As the driver does when it asks the model.
+        sandbox.prepare_next();
         tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
         let asked = Instant::now();
         match sandbox.exec(permit, spec, Arc::new(|_| {})).await {

@@ -147,6 +147,9 @@ impl Running {
                 Ok(())
             }
             (FromStage::Failed(failure), _) => Err(failure),
+            (FromStage::Exited { .. }, _) => {
+                Err(StageFailure::new("launcher", "was ended before it became the program (too little memory?)"))
+            }
             _ => Err(StageFailure::new("host", "a message out of order")),
         }
     }

@@ -42,6 +42,8 @@ pub struct CallGroups {
     memory_files: Vec<(PathBuf, bool)>,
     processes_file: Option<PathBuf>,
     oom: Option<PathBuf>,
+    /// What is set: bytes of memory and processes.
+    bounds: Option<(u64, u32)>,
 }
 
 impl Groups {
@@ -127,6 +129,10 @@ impl Groups {
 impl CallGroups {
     /// Sets the limits; again, for groups that were made before their call was known.
     pub fn set(&mut self, limits: &Limits) -> io::Result<()> {
+        let bounds = Some((limits.memory_bytes, limits.processes_max));
+        if self.bounds == bounds {
+            return Ok(());
+        }
         let memory_bytes = (limits.memory_bytes + OWN_MEMORY_BYTES).to_string();
         let lowered = self.set_memory(&memory_bytes);
         if lowered.is_err() {
@@ -142,6 +148,7 @@ impl CallGroups {
                 self.limits.insert(limit.to_owned(), self.kind.to_owned());
             }
         }
+        self.bounds = bounds;
         Ok(())
     }
 

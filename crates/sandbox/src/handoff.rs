@@ -19,8 +19,8 @@ use rustix::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Largest message; the spec itself travels as a memory file.
-const MESSAGE_BYTES_MAX: usize = 32 << 10;
+/// Largest message; the spec itself travels as a memory file. Failures are cut to fit.
+const MESSAGE_BYTES_MAX: usize = 8 << 10;
 const DESCRIPTORS_MAX: usize = 4;
 
 /// A connected pair; closing one end is seen as a hang-up on the other.
@@ -41,7 +41,7 @@ pub fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]
 
 /// The next message; `None`: the other side is gone.
 pub fn recv<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0u8; MESSAGE_BYTES_MAX];
+    let mut bytes = [0u8; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {

@@ -28,7 +28,7 @@ use crate::{
     call::{self, Bounds, Launch, Running},
     disk::DiskBound,
     guest,
-    layer::{Layers, diff, keep, merge, remove_tree, stage},
+    layer::{Layers, diff, keep, merge, stage},
     options::Options,
     plan::Host,
     probe::{self, ProbeReport},
@@ -150,6 +150,10 @@ impl Sandbox for L1 {
         let (inner, layer) = (self.inner.clone(), layer.clone());
         Box::pin(blocking(move || inner.layers.remove(&layer).map_err(layer_error)))
     }
+
+    fn prepare_next(&self) {
+        spare::now(&self.inner.spare);
+    }
 }
 
 impl WorkerLauncher for L1 {
@@ -252,16 +256,6 @@ impl Inner {
         spare::prepare(self);
         spare::put_away(self, Box::new(Leftover { ended, layer }));
         Ok(done)
-    }
-
-    /// Waits for the last stage to end, removes its groups and what is set aside.
-    pub fn put_away(&self, leftover: Box<Leftover>) {
-        let Leftover { ended, layer } = *leftover;
-        drop(ended);
-        if let Some(aside) = layer {
-            // What cannot be removed only takes up space.
-            let _ = remove_tree(&aside);
-        }
     }
 
     fn create_layer(&self, id: &LayerId, workspace: &Path) -> Result<LayerSpec, SandboxError> {

@@ -1,48 +1,116 @@
 //! One sandbox that stands ready for the next call: its namespaces, processes and system folders
-//! are set up, and it knows nothing of the call yet. Unused, it is ended after a while. The thread that prepares it
-//! also puts away what ended calls leave, so that no call waits for it.
+//! are set up, and it knows nothing of the call yet. Unused, it is ended after a while.
+//!
+//! Two threads work behind the calls, so that no call waits for them: one prepares what the next call needs, the other
+//! puts away what ended calls leave. The second may wait (for the kernel to be done with a process, or for the disk), and
+//! the first must not. Both put off what they are asked until whoever makes the calls says that it waits for something
+//! else: what follows a call, its commit and the next request to a model, has the processors to itself.
 
 use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        mpsc::{self, RecvTimeoutError, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::{call::Running, l1::Inner};
+use crate::{call::Running, l1::Inner, layer::remove_tree};
 
 /// An idle driver holds no processes.
 const KEEP: Duration = Duration::from_secs(30);
+/// Nobody has said in this time that it is a good moment: it is done anyway.
+const PUT_OFF: Duration = Duration::from_millis(50);
 /// More than this many asks wait for nobody: who asks does it itself, or goes without.
 const ASKS_MAX: usize = 64;
+/// Unused layers are removed when no call has ended for so long, or when there are so many. Each is a handful of folders, and
+/// removing them one by one between a call's commits has those wait for it.
+const REST: Duration = Duration::from_secs(1);
+const ASIDE_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub struct Spare {
     ready: Mutex<Option<Running>>,
-    keeper: Mutex<Keeper>,
+    preparer: Mutex<Helper<Wanted>>,
+    cleaner: Mutex<Helper<Box<Leftover>>>,
 }
 
-#[derive(Debug, Default)]
-struct Keeper {
-    ask: Option<SyncSender<Ask>>,
-    thread: Option<JoinHandle<()>>,
-    closed: bool,
-}
+/// A sandbox for the next call.
+#[derive(Debug)]
+struct Wanted;
 
-enum Ask {
-    Prepare,
-    PutAway(Box<Leftover>),
+#[derive(Debug)]
+enum Ask<T> {
+    /// When there is time.
+    Later(T),
+    /// There is.
+    Now,
 }
 
 /// What a call leaves when all inside it are dead.
+#[derive(Debug)]
 pub struct Leftover {
     /// Its last stage and its control groups.
     pub ended: Running,
     /// Its layer, set aside because nothing is in it.
     pub layer: Option<PathBuf>,
+}
+
+/// A thread that is started with the first ask.
+#[derive(Debug)]
+struct Helper<T> {
+    asks: Option<SyncSender<Ask<T>>>,
+    thread: Option<JoinHandle<()>>,
+    closed: bool,
+}
+
+impl<T> Default for Helper<T> {
+    fn default() -> Self {
+        Self { asks: None, thread: None, closed: false }
+    }
+}
+
+impl<T: Send + 'static> Helper<T> {
+    /// Gives back what it does not take: it is closed, cannot be started, or has too much to do.
+    fn ask(&mut self, what: T, name: &str, work: impl FnOnce(Receiver<Ask<T>>) + Send + 'static) -> Result<(), T> {
+        if self.closed {
+            return Err(what);
+        }
+        if self.asks.is_none() {
+            let (sender, asks) = mpsc::sync_channel(ASKS_MAX);
+            match thread::Builder::new().name(name.to_owned()).spawn(move || work(asks)) {
+                Ok(thread) => (self.asks, self.thread) = (Some(sender), Some(thread)),
+                Err(_) => return Err(what),
+            }
+        }
+        let Some(asks) = &self.asks else { return Err(what) };
+        match asks.try_send(Ask::Later(what)) {
+            Err(TrySendError::Full(Ask::Later(what)) | TrySendError::Disconnected(Ask::Later(what))) => Err(what),
+            _ => Ok(()),
+        }
+    }
+
+    fn now(&self) {
+        if let Some(asks) = &self.asks {
+            // One that has too much to do is at it already.
+            let _ = asks.try_send(Ask::Now);
+        }
+    }
+}
+
+/// Ends it when it has done what it was asked, and waits for that.
+fn close<T>(helper: &Mutex<Helper<T>>) {
+    let thread = {
+        let mut helper = helper.lock().unwrap_or_else(PoisonError::into_inner);
+        helper.closed = true;
+        helper.asks = None;
+        helper.thread.take()
+    };
+    if let Some(thread) = thread {
+        // It has no result, and a panic of it has been printed.
+        let _ = thread.join();
+    }
 }
 
 impl Spare {
@@ -54,19 +122,11 @@ impl Spare {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Ends the keeper and what stands ready, and waits for both. Calls may go on without.
+    /// Ends the helpers and what stands ready, and waits for all. Calls may go on without.
     pub fn close(&self) {
-        let thread = {
-            let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-            keeper.closed = true;
-            keeper.ask = None;
-            keeper.thread.take()
-        };
-        if let Some(thread) = thread {
-            // It has no result, and a panic of it has been printed.
-            let _ = thread.join();
-        }
+        close(&self.preparer);
         drop(self.take());
+        close(&self.cleaner);
     }
 
     fn put(&self, running: Running) {
@@ -78,66 +138,104 @@ impl Spare {
 /// Asks to have one ready, if there is none. Returns at once.
 pub fn prepare(inner: &Arc<Inner>) {
     if !inner.spare.is_ready() {
+        let weak = Arc::downgrade(inner);
+        let mut preparer = inner.spare.preparer.lock().unwrap_or_else(PoisonError::into_inner);
         // Without the thread there is no spare, and calls start a little slower.
-        let _ = ask(inner, Ask::Prepare);
+        let _ = preparer.ask(Wanted, "sandbox-spare", move |asks| keep(&weak, &asks));
     }
+}
+
+/// Nothing is wanted of the sandbox for a while: the time for what was put off. Returns at once.
+pub fn now(spare: &Spare) {
+    spare.preparer.lock().unwrap_or_else(PoisonError::into_inner).now();
+    spare.cleaner.lock().unwrap_or_else(PoisonError::into_inner).now();
 }
 
 /// Has it put away; here and now, if there is nobody else to do it.
 pub fn put_away(inner: &Arc<Inner>, leftover: Box<Leftover>) {
-    if let Err(Ask::PutAway(leftover)) = ask(inner, Ask::PutAway(leftover)) {
-        inner.put_away(leftover);
-    }
-}
-
-/// Tells the keeper thread, which is started with the first ask; gives back what it does not take.
-fn ask(inner: &Arc<Inner>, what: Ask) -> Result<(), Ask> {
-    let mut keeper = inner.spare.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-    if keeper.closed {
-        return Err(what);
-    }
-    if keeper.ask.is_none() {
-        let (sender, asks) = mpsc::sync_channel(ASKS_MAX);
-        let weak = Arc::downgrade(inner);
-        match thread::Builder::new().name("sandbox-spare".to_owned()).spawn(move || keep(&weak, &asks)) {
-            Ok(thread) => (keeper.ask, keeper.thread) = (Some(sender), Some(thread)),
-            Err(_) => return Err(what),
-        }
-    }
-    match &keeper.ask {
-        Some(sender) => sender.try_send(what).map_err(|refused| match refused {
-            mpsc::TrySendError::Full(what) | mpsc::TrySendError::Disconnected(what) => what,
-        }),
-        None => Err(what),
+    let asked = {
+        let mut cleaner = inner.spare.cleaner.lock().unwrap_or_else(PoisonError::into_inner);
+        cleaner.ask(leftover, "sandbox-cleaner", |asks| clean(&asks))
+    };
+    if let Err(leftover) = asked {
+        let Leftover { ended, layer } = *leftover;
+        drop(ended);
+        remove(layer);
     }
 }
 
 /// Ends with the back end: it holds only a weak reference to it.
-fn keep(inner: &Weak<Inner>, asks: &mpsc::Receiver<Ask>) {
-    let mut idle = false;
+fn keep(inner: &Weak<Inner>, asks: &Receiver<Ask<Wanted>>) {
+    let (mut is_wanted, mut is_kept) = (false, false);
+    let mut until = Instant::now();
     loop {
-        // Once nothing is kept, it sleeps until it is asked.
-        let wait = if idle { Duration::MAX } else { KEEP };
-        let asked = match asks.recv_timeout(wait) {
-            Ok(what) => Some(what),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
+        let asked = if is_wanted || is_kept { next(asks, until) } else { asks.recv().map_err(Into::into) };
         let Some(inner) = inner.upgrade() else { return };
-        idle = asked.is_none();
         match asked {
-            None => {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Ask::Later(Wanted)) if is_wanted => {}
+            Ok(Ask::Later(Wanted)) => (is_wanted, until) = (true, Instant::now() + PUT_OFF),
+            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) if is_wanted => {
+                is_wanted = false;
+                if !inner.spare.is_ready()
+                    && inner.available().is_ok()
+                    // A failure is met again, and told, by the next call.
+                    && let Ok(running) = inner.start()
+                {
+                    inner.spare.put(running);
+                }
+                (is_kept, until) = (true, Instant::now() + KEEP);
+            }
+            Ok(Ask::Now) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                is_kept = false;
                 drop(inner.spare.take());
                 inner.zygote.close();
             }
-            Some(Ask::Prepare) if inner.spare.is_ready() || inner.available().is_err() => {}
-            // A failure is met again, and told, by the next call.
-            Some(Ask::Prepare) => {
-                if let Ok(running) = inner.start() {
-                    inner.spare.put(running);
+        }
+    }
+}
+
+/// Ends when nobody can ask any more, with all put away.
+fn clean(asks: &Receiver<Ask<Box<Leftover>>>) {
+    let (mut ended, mut aside) = (Vec::new(), Vec::new());
+    let mut until = Instant::now();
+    loop {
+        let is_idle = ended.is_empty() && aside.is_empty();
+        let asked = if is_idle { asks.recv().map_err(Into::into) } else { next(asks, until) };
+        match asked {
+            Ok(Ask::Later(leftover)) => {
+                if ended.is_empty() {
+                    until = Instant::now() + PUT_OFF;
+                }
+                ended.push(leftover.ended);
+                aside.extend(leftover.layer);
+            }
+            Ok(Ask::Now) if ended.is_empty() => {}
+            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) if !ended.is_empty() => {
+                // Waits for each one's last stage, and removes its control groups.
+                ended.clear();
+                until = Instant::now() + REST;
+                if aside.len() >= ASIDE_MAX {
+                    remove(aside.drain(..));
                 }
             }
-            Some(Ask::PutAway(leftover)) => inner.put_away(leftover),
+            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => remove(aside.drain(..)),
+            Err(RecvTimeoutError::Disconnected) => {
+                ended.clear();
+                return remove(aside);
+            }
         }
+    }
+}
+
+fn next<T>(asks: &Receiver<T>, until: Instant) -> Result<T, RecvTimeoutError> {
+    asks.recv_timeout(until.saturating_duration_since(Instant::now()))
+}
+
+fn remove(aside: impl IntoIterator<Item = PathBuf>) {
+    for layer in aside {
+        // What cannot be removed only takes up space.
+        let _ = remove_tree(&layer);
     }
 }

@@ -115,6 +115,19 @@ pub enum ToStage {
     Call,
 }
 
+/// `init` to the launcher. Comes with the call's memory file, its standard input and, if there is one, the listening
+/// socket of the way out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ToLauncher {
+    /// How each limit is enforced so far.
+    pub limits: BTreeMap<String, String>,
+    pub namespaces: Vec<String>,
+    /// How the workspace is seen.
+    pub workspace: String,
+    /// Some folder of a user's is there without an overlay between.
+    pub direct: bool,
+}
+
 /// Stage to host.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromStage {
@@ -155,8 +168,16 @@ pub struct StageFailure {
 }
 
 impl StageFailure {
+    /// Must fit a message between stages even if every character of it is escaped.
+    const CHARS_MAX: usize = 1000;
+
     pub fn new(step: &str, detail: impl std::fmt::Display) -> Self {
-        Self { step: step.to_owned(), detail: detail.to_string() }
+        let mut detail = detail.to_string();
+        if let Some((at, _)) = detail.char_indices().nth(Self::CHARS_MAX) {
+            detail.truncate(at);
+            detail.push('…');
+        }
+        Self { step: step.to_owned(), detail }
     }
 }
 

@@ -143,28 +143,25 @@ pub fn sandbox(places: &Places, folder: &Path, quick: bool) -> Section {
     section
 }
 
+/// `bwrap` with the namespaces that ours has and one folder that may be written; what it is to run comes after.
+pub fn bubblewrap(writable: &Path) -> Result<Command, String> {
+    if !sh::on_path("bwrap") {
+        return Err("bwrap is not installed (Debian package bubblewrap)".to_owned());
+    }
+    let mut command = Command::new("bwrap");
+    command.args(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
+    command.args(["--unshare-cgroup", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]);
+    command.args(["--tmpfs", "/tmp", "--bind"]).arg(writable).arg(writable).arg("--");
+    Ok(command)
+}
+
 /// The program in it tells when it began by printing; what it takes for that is in its figure.
 fn bwrap(folder: &Path, count: usize) -> Result<(Vec<Duration>, Vec<Duration>), String> {
-    if !sh::on_path("bwrap") {
-        return Err("it is not installed (Debian package bubblewrap)".to_owned());
-    }
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let (mut start, mut whole) = (Vec::new(), Vec::new());
     for _ in 0..count {
-        let mut command = Command::new("bwrap");
-        command.args(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
-        command.args([
-            "--unshare-cgroup",
-            "--die-with-parent",
-            "--ro-bind",
-            "/",
-            "/",
-            "--dev",
-            "/dev",
-            "--proc",
-            "/proc",
-        ]);
-        command.args(["--tmpfs", "/tmp", "--bind"]).arg(folder).arg(folder).args(["--", "/bin/echo"]);
+        let mut command = bubblewrap(folder)?;
+        command.arg("/bin/echo");
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let began = Instant::now();
         let mut child = command.spawn().map_err(|error| format!("bwrap: {error}"))?;

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{
     clients::{Client, Kind},
-    job,
+    floor, job,
     server::{ModelServer, Task},
     stats::{median, milliseconds, percentile},
     table::Section,
@@ -14,6 +14,9 @@ use super::{
 const LONG_CALLS: usize = 200;
 /// Calls of each of several runs at once.
 const SHORT_CALLS: usize = 20;
+/// Calls of the run whose model takes its time, and what it takes.
+const THINKING_CALLS: usize = 50;
+const THINK: Duration = Duration::from_millis(100);
 /// Calls around the 20th and the last 20 of the long run are compared.
 const EARLY: std::ops::Range<usize> = 10..30;
 const LATE: std::ops::Range<usize> = LONG_CALLS - 20..LONG_CALLS;
@@ -91,21 +94,44 @@ impl Bench<'_> {
     pub fn gap(&self) -> Section {
         let title =
             format!("From an answer to the next request, around one shell call (ms; {LONG_CALLS} calls, one run)");
-        let mut section = Section::new("gap", title, &["p50", "p99", "around call 20", "last 20 calls", "growth"]);
+        let columns = ["p50", "p99", "around call 20", "last 20 calls", "growth"];
+        let mut section = Section::new("gap", title, &columns);
+        self.gaps(&mut section, &task(LONG_CALLS), |gaps| {
+            let around = |range: std::ops::Range<usize>| gaps.get(range).and_then(median);
+            let (early, late) = (around(EARLY), around(LATE));
+            let growth = early.zip(late).map(|(early, late)| late / early);
+            vec![median(gaps), percentile(gaps, 0.99), early, late, growth]
+        });
+        section
+    }
+
+    /// The same with answers that take as long as a fast model's: the machine has come to rest in between, and who prepares
+    /// something for the next call has had the time for it.
+    pub fn gap_thinking(&self) -> Section {
+        let calls = self.times(THINKING_CALLS);
+        let title = format!("The same with {} ms for each answer ({calls} calls; ms)", THINK.as_millis());
+        let mut section = Section::new("gap-thinking", title, &["p50", "p99"]);
+        let task = Task { think: THINK, ..task(calls) };
+        self.gaps(&mut section, &task, |gaps| vec![median(gaps), percentile(gaps, 0.99)]);
+        section
+    }
+
+    /// One run of each program, then of the least that can be.
+    fn gaps(&self, section: &mut Section, task: &Task, figures: impl Fn(&[f64]) -> Vec<Option<f64>>) {
         for client in self.clients {
-            let folder = self.folder.join(format!("gap-{}", slug(client)));
-            match job::one(client, self.server, &task(LONG_CALLS), &folder) {
-                Ok(job) => {
-                    let gaps = milliseconds(&job.seen.gaps());
-                    let around = |range: std::ops::Range<usize>| gaps.get(range).and_then(median);
-                    let (early, late) = (around(EARLY), around(LATE));
-                    let growth = early.zip(late).map(|(early, late)| late / early);
-                    section.row(client.name(), vec![median(&gaps), percentile(&gaps, 0.99), early, late, growth]);
-                }
+            let folder = self.folder.join(format!("{}-{}", section.id, slug(client)));
+            match job::one(client, self.server, task, &folder) {
+                Ok(job) => section.row(client.name(), figures(&milliseconds(&job.seen.gaps()))),
                 Err(error) => section.note(error),
             }
         }
-        section
+        for (name, parts) in floor::ALL {
+            let folder = self.folder.join(format!("{}-floor", section.id));
+            match floor::run(self.server, task, parts, &folder) {
+                Ok(seen) => section.row(name, figures(&milliseconds(&seen.gaps()))),
+                Err(error) => section.note(format!("{name}: {error}")),
+            }
+        }
     }
 
     /// The same with several runs at once, each a process of its own.
@@ -143,7 +169,8 @@ impl Bench<'_> {
         let mut section =
             Section::new("first-output", "From a complete call to the first byte of its output (ms)", &["p50", "p99"]);
         // The command is shown as well: what it prints must not stand in it.
-        let task = Task { calls: self.times(50), command: "printf 'out%s\\n' put-{}-; sleep 0.05".to_owned() };
+        let command = "printf 'out%s\\n' put-{}-; sleep 0.05".to_owned();
+        let task = Task { calls: self.times(50), command, think: Duration::ZERO };
         for client in self.clients.iter().filter(|client| client.kind == Kind::Homarus) {
             let folder = self.folder.join(format!("output-{}", slug(client)));
             match job::one(client, self.server, &task, &folder) {
@@ -168,7 +195,7 @@ impl Bench<'_> {
 }
 
 fn task(calls: usize) -> Task {
-    Task { calls, command: "echo {}".to_owned() }
+    Task { calls, command: "echo {}".to_owned(), think: Duration::ZERO }
 }
 
 fn slug(client: &Client) -> String {

@@ -28,6 +28,8 @@ pub struct Task {
     pub calls: usize,
     /// `{}` stands for the number of the call, from 1.
     pub command: String,
+    /// How long the model takes for each answer.
+    pub think: Duration,
 }
 
 /// What was seen of one client.
@@ -145,6 +147,7 @@ fn answer(connection: &mut TcpStream, request: &http::Request, shared: &Shared) 
     }
     let (kind, body) = wire::answer(&request.path, &request.body, call);
     locked(&client.seen).asked.push(request.came);
+    thread::sleep(client.task.think);
     let sent = http::send(connection, "200 OK", kind, &body);
     locked(&client.seen).answered.push(Instant::now());
     sent
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn calls_are_asked_for_until_they_are_done_and_the_gaps_counted() {
         let server = ModelServer::start().unwrap();
-        let seat = server.seat(Task { calls: 2, command: "echo {}".into() });
+        let seat = server.seat(Task { calls: 2, command: "echo {}".into(), think: Duration::ZERO });
         seat.belongs_to(std::process::id());
         let mut connection = TcpStream::connect(server.address).unwrap();
         assert!(ask(&mut connection, &seat, 0).contains("echo 1"));
@@ -194,8 +197,8 @@ mod tests {
     #[test]
     fn a_client_without_a_seat_gets_nothing() {
         let server = ModelServer::start().unwrap();
-        let seat =
-            Seat { client: server.seat(Task { calls: 0, command: String::new() }).client, base_url: "x/s/77".into() };
+        let task = Task { calls: 0, command: String::new(), think: Duration::ZERO };
+        let seat = Seat { client: server.seat(task).client, base_url: "x/s/77".into() };
         let mut connection = TcpStream::connect(server.address).unwrap();
         assert!(ask(&mut connection, &seat, 0).starts_with("HTTP/1.1 404"));
     }

@@ -1,8 +1,9 @@
-//! What the thread that starts the program does to itself first: limits, Landlock, capabilities,
-//! ids, no_new_privs, seccomp. None of it can be undone, and a child inherits all of it.
+//! What the process that becomes the program does to itself first: no_new_privs, seccomp, limits, Landlock,
+//! capabilities, ids. None of it can be undone. What is the same for every call is done before the call is known.
 
 use std::{collections::BTreeMap, fs};
 
+use landlock::RulesetCreated;
 use rustix::{
     io::Errno,
     process::{Gid, Resource, Rlimit, Uid, setrlimit},
@@ -12,6 +13,7 @@ use rustix::{
         set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
+use seccompiler::BpfProgram;
 
 use super::{
     landlocked,
@@ -19,13 +21,20 @@ use super::{
 };
 use crate::spec::{BaseSpec, CallSpec, ProgramSpec, StageFailure, Step};
 
-/// What this thread found to be true of itself afterwards.
+/// What this process found to be true of itself afterwards.
 #[derive(Debug)]
 pub struct Confined {
     pub landlock_abi: u32,
     pub seccomp: String,
     pub no_new_privs: bool,
     pub capabilities_dropped: bool,
+}
+
+/// What is done already, and what is prepared.
+#[derive(Debug)]
+pub struct Ahead {
+    filters: Vec<BpfProgram>,
+    rules: RulesetCreated,
 }
 
 /// The kernel allows no smaller number of process ids in a namespace.
@@ -35,7 +44,17 @@ const SEGMENTS_SHARE: u64 = 8;
 /// The stages' own processes and threads, which count too.
 const OWN_PROCESSES: u64 = 6;
 
-pub fn this_thread(
+/// Without capabilities lost yet: `base` is shown, the call's own is to come.
+pub fn ahead(base: &BaseSpec) -> Result<Ahead, StageFailure> {
+    let rules = landlocked::prepare(base)?;
+    set_no_new_privs(true).step("confine", "no_new_privs")?;
+    let filters = seccomp::for_all()?;
+    seccomp::load(&filters)?;
+    Ok(Ahead { filters, rules })
+}
+
+pub fn this_process(
+    ahead: Ahead,
     base: &BaseSpec,
     spec: &CallSpec,
     limits: &mut BTreeMap<String, String>,
@@ -48,11 +67,12 @@ pub fn this_thread(
         no_segments: !limits.contains_key("memory") && !limits.contains_key("segments"),
     };
     resource_limits(spec, limits)?;
-    let landlock_abi = landlocked::restrict(base, spec)?;
+    let landlock_abi = landlocked::restrict(ahead.rules, spec)?;
     drop_capabilities(base.map_by_host && may_set_groups(), spec.run_as)?;
-    set_no_new_privs(true).step("confine", "no_new_privs")?;
-    let programs = seccomp::programs(extra)?;
-    seccomp::load(&programs)?;
+    let mut programs = ahead.filters;
+    let more = seccomp::on_top(extra)?;
+    seccomp::load(&more)?;
+    programs.extend(more);
     let status = fs::read_to_string("/proc/thread-self/status").step("confine", "read own status")?;
     let confined = Confined {
         landlock_abi,

@@ -1,16 +1,13 @@
-//! The second stage, process 1 of the sandbox: builds the root, starts the program, reaps.
+//! The second stage, process 1 of the sandbox: builds the root, reaps.
 //!
 //! It keeps its capabilities over the sandbox's namespaces (never over the host) and is not
-//! dumpable, so nothing inside can look into it. The program is started by a thread of it that has
-//! confined itself; what that thread lost, its child cannot have.
+//! dumpable, so nothing inside can look into it. Its child, the [launcher](super::launcher), becomes the program.
 
 use std::{
     collections::BTreeMap,
     io,
     net::TcpListener,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -24,10 +21,14 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{MARKER, confine, failed, mounts, outer, watch, wayout};
+use super::{
+    confine, failed,
+    launcher::{self, Launcher, Role},
+    mounts, outer, watch, wayout,
+};
 use crate::{
     handoff,
-    spec::{BaseSpec, CallSpec, FromStage, ProgramSpec, StageFailure, Started, Step, ToStage},
+    spec::{BaseSpec, CallSpec, FromStage, StageFailure, Step, ToLauncher, ToStage},
 };
 
 /// Where our own binary stands inside, for internal functions.
@@ -47,31 +48,25 @@ pub fn run(begun: Begun) -> i32 {
         return 125;
     }
     // Everything that does not need the call; then it may take any time until the call comes.
-    let ready = mounts::base(&begun.base).and_then(|()| receive_call(&begun.host));
-    let (call, stdin) = match ready {
+    let launcher = match mounts::base(&begun.base).and_then(|()| launcher::fork()) {
+        Ok(Role::Init(launcher)) => launcher,
+        Ok(Role::Launcher(line)) => return launcher::run(&begun, &line),
+        Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
+    };
+    let call = match receive_call(&begun.host) {
         Ok(Some(call)) => call,
         Ok(None) => return 0,
         Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
     };
-    match start(&begun.base, &call, stdin) {
-        Ok((started, way_out, Ok(program))) => {
-            let passed: Vec<BorrowedFd<'_>> = way_out.iter().map(AsFd::as_fd).collect();
-            // If the host is gone, our end is near anyway.
-            let _ = handoff::send(&begun.host, &FromStage::Started(started), &passed);
-            // Only the host answers there.
-            drop(way_out);
-            if call.limits_by_host.get("memory").is_none_or(|how| how == "rlimit") {
-                watch::memory(call.limits.memory_bytes, &begun.host);
-            }
-            reap(program, &begun.host)
-        }
-        Ok((started, _, Err(text))) => {
-            tell(&begun.host, &FromStage::Started(started), 0);
-            eprintln!("sandbox: {text}");
-            tell(&begun.host, &FromStage::Exited { code: Some(127), signal: None }, 127)
-        }
-        Err(failure) => tell(&begun.host, &FromStage::Failed(failure), 125),
+    if let Err(failure) = start(&begun.base, &call, &launcher) {
+        return tell(&begun.host, &FromStage::Failed(failure), 125);
     }
+    let Call { spec, memory, stdin } = call;
+    drop((memory, stdin));
+    if spec.limits_by_host.get("memory").is_none_or(|how| how == "rlimit") {
+        watch::memory(spec.limits.memory_bytes, &begun.host);
+    }
+    reap(launcher.process, &begun.host)
 }
 
 /// Tells the host and returns the code. If the host is gone, our end is near anyway.
@@ -89,12 +84,21 @@ fn begin(outer: &impl AsFd) -> Result<(), StageFailure> {
     if hung_up(outer) { Err(StageFailure::new("pid", "the outer stage is gone")) } else { Ok(()) }
 }
 
+struct Call {
+    spec: CallSpec,
+    /// Where it was read from, and its standard input: both go on to the launcher.
+    memory: OwnedFd,
+    stdin: OwnedFd,
+}
+
 /// `None`: the host is gone, or has no use for this sandbox.
-fn receive_call(host: &OwnedFd) -> Result<Option<(CallSpec, OwnedFd)>, StageFailure> {
+fn receive_call(host: &OwnedFd) -> Result<Option<Call>, StageFailure> {
     let Some((message, fds)) = handoff::recv::<ToStage>(host).step("spec", "receive")? else { return Ok(None) };
     let mut fds = fds.into_iter();
     match (message, fds.next(), fds.next()) {
-        (ToStage::Call, Some(memory), Some(stdin)) => Ok(Some((outer::read_spec(&memory)?, stdin))),
+        (ToStage::Call, Some(memory), Some(stdin)) => {
+            Ok(Some(Call { spec: outer::read_spec(&memory)?, memory, stdin }))
+        }
         _ => Err(StageFailure::new("spec", "out of order")),
     }
 }
@@ -106,57 +110,20 @@ fn hung_up(socket: &impl AsFd) -> bool {
     poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
-/// The outer error is ours (nothing ran); the inner one the program's own (it does not exist, say).
-type StartResult = Result<(Started, Option<TcpListener>, Result<Pid, String>), StageFailure>;
-
-fn start(base: &BaseSpec, call: &CallSpec, stdin: OwnedFd) -> StartResult {
-    let mut limits = call.limits_by_host.clone();
+/// Does for the call what needs capabilities, and lets the launcher do the rest. It tells the host itself.
+fn start(base: &BaseSpec, call: &Call, launcher: &Launcher) -> Result<(), StageFailure> {
+    let Call { spec, memory, stdin } = call;
+    let mut limits = spec.limits_by_host.clone();
     // Before /proc becomes read-only.
-    confine::bound_processes(base, call, &mut limits)?;
-    let way_out = call.egress_port.map(wayout::listen).transpose()?;
-    confine::bound_segments(call, &mut limits);
-    let mounted = mounts::finish(base, call)?;
+    confine::bound_processes(base, spec, &mut limits)?;
+    let way_out: Option<TcpListener> = spec.egress_port.map(wayout::listen).transpose()?;
+    confine::bound_segments(spec, &mut limits);
+    let mounted = mounts::finish(base, spec)?;
     let namespaces = own_namespaces(&base.host_namespaces)?;
-    let mut command = command(call, stdin)?;
-    let (base, call) = (base.clone(), call.clone());
-    let confined = thread::spawn(move || {
-        let confined = confine::this_thread(&base, &call, &mut limits, mounted.direct)?;
-        let program = command
-            .spawn()
-            .map_err(|error| format!("cannot start `{}`: {error}", command.get_program().to_string_lossy()));
-        Ok::<_, StageFailure>((confined, limits, program.map(|child| Pid::from_raw(child.id().cast_signed()))))
-    });
-    let (confined, limits, program) =
-        confined.join().map_err(|_| StageFailure::new("confine", "the thread panicked"))??;
-    let started = Started {
-        namespaces,
-        workspace: mounted.workspace,
-        landlock_abi: confined.landlock_abi,
-        seccomp: Some(confined.seccomp),
-        no_new_privs: confined.no_new_privs,
-        capabilities_dropped: confined.capabilities_dropped,
-        limits,
-    };
-    Ok((started, way_out, program))
-}
-
-fn command(spec: &CallSpec, stdin: OwnedFd) -> Result<Command, StageFailure> {
-    let mut command = match &spec.program {
-        ProgramSpec::Command { argv } => {
-            let (program, args) =
-                argv.split_first().ok_or_else(|| StageFailure::new("spec", "the command is empty"))?;
-            let mut command = Command::new(program);
-            command.args(args);
-            command
-        }
-        ProgramSpec::Internal { name } => {
-            let mut command = Command::new(EXE_INSIDE);
-            command.args([MARKER, "internal", name]);
-            command
-        }
-    };
-    command.env_clear().envs(&spec.env).current_dir(&spec.cwd).stdin(Stdio::from(stdin));
-    Ok(command)
+    let message = ToLauncher { limits, namespaces, workspace: mounted.workspace, direct: mounted.direct };
+    let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd(), stdin.as_fd()];
+    fds.extend(way_out.as_ref().map(AsFd::as_fd));
+    handoff::send(&launcher.line, &message, &fds).step("launcher", "send the call")
 }
 
 /// The namespaces that are really other ones than the host's. All must be.

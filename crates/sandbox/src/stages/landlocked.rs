@@ -1,6 +1,6 @@
 //! Landlock: a second, independent statement of which paths may be used how.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
@@ -13,8 +13,8 @@ use crate::spec::{BaseSpec, CallSpec, StageFailure, Step};
 /// The newest rights this code knows; older kernels enforce what they have.
 const NEWEST: ABI = ABI::V6;
 
-/// Restricts this thread; returns the ABI that is enforced.
-pub fn restrict(base: &BaseSpec, spec: &CallSpec) -> Result<u32, StageFailure> {
+/// The rules for what every call sees, while only that is there.
+pub fn prepare(base: &BaseSpec) -> Result<RulesetCreated, StageFailure> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))
@@ -23,29 +23,26 @@ pub fn restrict(base: &BaseSpec, spec: &CallSpec) -> Result<u32, StageFailure> {
         .step("landlock", "scopes")?
         .create()
         .step("landlock", "create")?;
-    let read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
-    let run = read | AccessFs::Execute;
-    let all = AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
-
     rules = allow(rules, "/", AccessFs::ReadDir.into())?;
-    rules = allow(rules, "/proc", read)?;
-    rules = allow(rules, "/etc", run)?;
+    rules = allow(rules, "/proc", read())?;
+    rules = allow(rules, "/etc", run())?;
     rules = allow(rules, "/dev", device | AccessFs::ReadDir)?;
     for path in mounts::SCRATCH {
-        rules = allow(rules, path, all)?;
+        rules = allow(rules, path, all())?;
     }
-    // What lies in /etc is covered already.
-    let shown = base.show.binds.iter().chain(&spec.show.binds).chain(&spec.readable);
-    for (_, target) in shown.filter(|(_, path)| !path.starts_with("/etc")) {
-        rules = allow(rules, target, run)?;
-    }
-    rules = allow(rules, EXE_INSIDE, run)?;
+    rules = allow_shown(rules, base.show.binds.iter())?;
+    allow(rules, EXE_INSIDE, run())
+}
+
+/// Adds the call's own and restricts this process, which must have one thread; returns the ABI that is enforced.
+pub fn restrict(mut rules: RulesetCreated, spec: &CallSpec) -> Result<u32, StageFailure> {
+    rules = allow_shown(rules, spec.show.binds.iter().chain(&spec.readable))?;
     if let Some((_, target)) = &spec.writable {
-        rules = allow(rules, target, all & !AccessFs::Execute)?;
+        rules = allow(rules, target, all() & !AccessFs::Execute)?;
     }
     if let Some(workspace) = &spec.workspace {
-        rules = allow(rules, &workspace.target, if workspace.layer.is_some() { all } else { run })?;
+        rules = allow(rules, &workspace.target, if workspace.layer.is_some() { all() } else { run() })?;
     }
     let status = rules.restrict_self().step("landlock", "restrict")?;
     match (status.ruleset, status.landlock) {
@@ -53,6 +50,29 @@ pub fn restrict(base: &BaseSpec, spec: &CallSpec) -> Result<u32, StageFailure> {
         (_, LandlockStatus::Available { effective_abi, .. }) => Ok(effective_abi as u32),
         (_, other) => Err(StageFailure::new("landlock", format!("{other:?}"))),
     }
+}
+
+fn read() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+fn run() -> BitFlags<AccessFs> {
+    read() | AccessFs::Execute
+}
+
+fn all() -> BitFlags<AccessFs> {
+    AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+}
+
+/// What lies in /etc is covered already.
+fn allow_shown<'a>(
+    rules: RulesetCreated,
+    mut shown: impl Iterator<Item = &'a (PathBuf, PathBuf)>,
+) -> Result<RulesetCreated, StageFailure> {
+    shown.try_fold(rules, |rules, (_, path)| match path.starts_with("/etc") {
+        true => Ok(rules),
+        false => allow(rules, path, run()),
+    })
 }
 
 fn allow(

@@ -2,8 +2,8 @@
 //!
 //! `zygote` is the program that is started, once; it forks the others, so that a sandbox costs no loading of a program.
 //! `outer` unshares and keeps the sandbox: it holds the driver's lock until everything inside is
-//! dead. `init` is process 1 inside: it builds the root, starts the program from a thread that has
-//! confined itself, and reaps. They have an empty environment; what they need comes over a socket on
+//! dead. `init` is process 1 inside: it builds the root and reaps. `launcher` is its child: it confines itself and becomes
+//! the program. They have an empty environment; what they need comes over a socket on
 //! their standard input. The host closing its end ends them.
 
 use std::{io, process::ExitCode};
@@ -14,6 +14,7 @@ pub(crate) mod attempts;
 mod confine;
 mod init;
 mod landlocked;
+mod launcher;
 pub mod mounts;
 mod outer;
 mod seccomp;

@@ -48,30 +48,32 @@ fn compile() -> Result<Compiled, StageFailure> {
     Ok(Compiled { common: map(COMMON)?, of_arch: OF_ARCH.map(map).transpose()?.unwrap_or_default() })
 }
 
-/// The programs in loading order. The kernel runs all of them and takes the strictest answer.
-pub fn programs(extra: Extra) -> Result<Vec<BpfProgram>, StageFailure> {
+fn named(map: &BpfMap, name: &str) -> Result<BpfProgram, StageFailure> {
+    map.get(name).cloned().ok_or_else(|| StageFailure::new("seccomp", format!("there are no rules `{name}`")))
+}
+
+/// What every call has. The kernel runs all programs that are loaded and takes the strictest answer.
+pub fn for_all() -> Result<Vec<BpfProgram>, StageFailure> {
     let Compiled { common, of_arch } = compiled()?;
-    let named = |map: &BpfMap, name: &str| {
-        map.get(name).cloned().ok_or_else(|| StageFailure::new("seccomp", format!("there are no rules `{name}`")))
-    };
     let mut programs = vec![named(common, "no_clone3")?, named(common, "deny")?];
-    let more = [
-        ("direct", extra.direct),
-        ("direct_command", extra.direct && !extra.internal),
-        ("no_memory_files", extra.no_memory_files),
-        ("no_segments", extra.no_segments),
-    ];
-    for (name, _) in more.iter().filter(|(_, wanted)| *wanted) {
-        programs.push(named(common, name)?);
-    }
     if OF_ARCH.is_some() {
         programs.push(named(of_arch, "deny")?);
-        if extra.direct {
-            programs.push(named(of_arch, "direct")?);
-        }
     }
     programs.push(by_number());
     Ok(programs)
+}
+
+/// What one call has besides.
+pub fn on_top(extra: Extra) -> Result<Vec<BpfProgram>, StageFailure> {
+    let Compiled { common, of_arch } = compiled()?;
+    let wanted = [
+        (common, "direct", extra.direct),
+        (common, "direct_command", extra.direct && !extra.internal),
+        (common, "no_memory_files", extra.no_memory_files),
+        (common, "no_segments", extra.no_segments),
+        (of_arch, "direct", extra.direct && OF_ARCH.is_some()),
+    ];
+    wanted.iter().filter(|(_, _, wanted)| *wanted).map(|(map, name, _)| named(map, name)).collect()
 }
 
 pub fn load(programs: &[BpfProgram]) -> Result<(), StageFailure> {
@@ -119,20 +121,21 @@ mod tests {
 
     #[test]
     fn the_data_compiles_and_is_the_same_each_time() {
-        let first = programs(Extra::default()).unwrap();
+        let first = for_all().unwrap();
         assert_eq!(first.len(), if OF_ARCH.is_some() { 4 } else { 3 });
         assert!(first.iter().all(|program| program.len() > 3 && program.len() < 4096));
-        assert_eq!(hash(&first), hash(&programs(Extra::default()).unwrap()));
+        assert_eq!(hash(&first), hash(&for_all().unwrap()));
+        assert!(on_top(Extra::default()).unwrap().is_empty());
     }
 
     #[test]
     fn what_is_denied_to_one_call_comes_on_top() {
         let all = Extra { direct: true, internal: false, no_memory_files: true, no_segments: true };
-        let (plain, strict) = (programs(Extra::default()).unwrap(), programs(all).unwrap());
-        assert_eq!(strict.len(), plain.len() + if OF_ARCH.is_some() { 5 } else { 4 });
-        assert!(strict.iter().all(|program| program.len() < 4096));
-        assert_ne!(hash(&plain), hash(&strict));
-        let own = programs(Extra { internal: true, ..all }).unwrap();
-        assert_eq!(own.len(), strict.len() - 1);
+        let more = on_top(all).unwrap();
+        assert_eq!(more.len(), if OF_ARCH.is_some() { 5 } else { 4 });
+        assert!(more.iter().all(|program| program.len() < 4096));
+        assert_ne!(hash(&for_all().unwrap()), hash(&[for_all().unwrap(), more.clone()].concat()));
+        let own = on_top(Extra { internal: true, ..all }).unwrap();
+        assert_eq!(own.len(), more.len() - 1);
     }
 }
