@@ -261,7 +261,9 @@ impl Running {
             }
             if is_ready(at[0]) {
                 match handoff::recv::<FromStage>(&self.ctl)? {
-                    Some((FromStage::Exited { code, signal }, _)) => {
+                    Some((FromStage::Exited { code, signal, was_last }, _)) => {
+                        gone = was_last;
+                        ctl_open = !was_last;
                         reported = Some(match (code, signal) {
                             (Some(code), _) => Exit::Code { code },
                             (None, signal) => Exit::Signal { signal: signal.unwrap_or(9) },

@@ -173,7 +173,7 @@ pub(crate) struct Inner {
     options: Options,
     trial: Trial,
     pub host: Host,
-    layers: Layers,
+    pub layers: Layers,
     pub spare: Spare,
     pub zygote: Arc<Zygote>,
 }

@@ -16,7 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{call::Running, l1::Inner, layer::remove_tree};
+use crate::{
+    call::Running,
+    l1::Inner,
+    layer::{Layers, remove_tree},
+};
 
 /// An idle driver holds no processes.
 const KEEP: Duration = Duration::from_secs(30);
@@ -155,12 +159,13 @@ pub fn now(spare: &Spare) {
 pub fn put_away(inner: &Arc<Inner>, leftover: Box<Leftover>) {
     let asked = {
         let mut cleaner = inner.spare.cleaner.lock().unwrap_or_else(PoisonError::into_inner);
-        cleaner.ask(leftover, "sandbox-cleaner", |asks| clean(&asks))
+        let layers = inner.layers.clone();
+        cleaner.ask(leftover, "sandbox-cleaner", move |asks| clean(&layers, &asks))
     };
     if let Err(leftover) = asked {
         let Leftover { ended, layer } = *leftover;
         drop(ended);
-        remove(layer);
+        remove(&inner.layers, layer);
     }
 }
 
@@ -197,7 +202,7 @@ fn keep(inner: &Weak<Inner>, asks: &Receiver<Ask<Wanted>>) {
 }
 
 /// Ends when nobody can ask any more, with all put away.
-fn clean(asks: &Receiver<Ask<Box<Leftover>>>) {
+fn clean(layers: &Layers, asks: &Receiver<Ask<Box<Leftover>>>) {
     let (mut ended, mut aside) = (Vec::new(), Vec::new());
     let mut until = Instant::now();
     loop {
@@ -217,13 +222,13 @@ fn clean(asks: &Receiver<Ask<Box<Leftover>>>) {
                 ended.clear();
                 until = Instant::now() + REST;
                 if aside.len() >= ASIDE_MAX {
-                    remove(aside.drain(..));
+                    remove(layers, aside.drain(..));
                 }
             }
-            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => remove(aside.drain(..)),
+            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => remove(layers, aside.drain(..)),
             Err(RecvTimeoutError::Disconnected) => {
                 ended.clear();
-                return remove(aside);
+                return remove(layers, aside);
             }
         }
     }
@@ -233,9 +238,10 @@ fn next<T>(asks: &Receiver<T>, until: Instant) -> Result<T, RecvTimeoutError> {
     asks.recv_timeout(until.saturating_duration_since(Instant::now()))
 }
 
-fn remove(aside: impl IntoIterator<Item = PathBuf>) {
+fn remove(layers: &Layers, aside: impl IntoIterator<Item = PathBuf>) {
     for layer in aside {
         // What cannot be removed only takes up space.
         let _ = remove_tree(&layer);
     }
+    layers.remove_empty();
 }

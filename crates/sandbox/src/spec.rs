@@ -115,7 +115,7 @@ pub enum ToStage {
     Call,
 }
 
-/// `init` to the launcher. Comes with the call's memory file, its standard input and, if there is one, the listening
+/// `init` to the launcher, while it mounts the rest. Comes with the call's memory file, its standard input and, if there is one, the listening
 /// socket of the way out.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ToLauncher {
@@ -128,6 +128,10 @@ pub struct ToLauncher {
     pub direct: bool,
 }
 
+/// `init` to the launcher, when all is mounted and read-only: it may become the program.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Go;
+
 /// Stage to host.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromStage {
@@ -139,6 +143,8 @@ pub enum FromStage {
     Exited {
         code: Option<i32>,
         signal: Option<i32>,
+        /// It left nothing running.
+        was_last: bool,
     },
     /// Nothing inside is alive any more.
     Gone,

@@ -65,11 +65,12 @@ impl Layers {
         if let Some((uid, gid)) = owner {
             chown(&layer.upper, Some(uid), Some(gid))?;
         }
-        Ok(LayerSpec { upper: fs::canonicalize(&layer.upper)?, work: fs::canonicalize(&layer.work)? })
+        let folder = fs::canonicalize(&folder)?;
+        Ok(LayerSpec { upper: folder.join("upper"), work: folder.join("work") })
     }
 
-    /// Takes a layer out of its place at once, for [`remove_tree`] to remove when there is time. Should this process be
-    /// killed before that, the next one does it ([`Self::sweep`]).
+    /// Takes a layer out of its place at once, for [`remove_tree`] to remove when there is time, and the run's folder with
+    /// [`Self::remove_empty`]. Should this process be killed before that, the next one does it ([`Self::sweep`]).
     pub fn set_aside(&self, id: &LayerId) -> io::Result<PathBuf> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let folder = self.folder(id);
@@ -79,12 +80,21 @@ impl Layers {
         gone(remove_tree(&aside))?;
         fs::create_dir_all(self.unused())?;
         fs::rename(&folder, &aside)?;
-        remove_if_last(&folder);
         Ok(aside)
+    }
+
+    /// Removes the folders of runs in which no layer is. Another process that is about to put one there makes it anew.
+    pub fn remove_empty(&self) {
+        for entry in fs::read_dir(self.state_dir.join("layers")).into_iter().flatten().flatten() {
+            if entry.file_name() != UNUSED {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
     }
 
     /// Removes what processes that are gone had set aside. What cannot be removed only takes up space.
     pub fn sweep(&self) {
+        self.remove_empty();
         for entry in fs::read_dir(self.unused()).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let process = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
@@ -172,7 +182,9 @@ mod beside {
         let id = LayerId { run: RunId::parse("r1").unwrap(), call: CallId::new(1, 0), attempt: 1 };
         layers.create(&id, 0o755, None).unwrap();
         let ours = layers.set_aside(&id).unwrap();
-        assert!(ours.is_dir() && !state.path().join("layers/r1").exists());
+        assert!(ours.is_dir() && !layers.upper(&id).exists());
+        layers.remove_empty();
+        assert!(!state.path().join("layers/r1").exists() && ours.is_dir());
         // No process has this number.
         let theirs = state.path().join("layers/.unused").join(format!("{}-0", u32::MAX));
         fs::create_dir_all(theirs.join("work/work")).unwrap();

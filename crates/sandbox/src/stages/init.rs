@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs, io,
     net::TcpListener,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
@@ -16,10 +16,11 @@ use nix::{
     sys::{
         prctl,
         signal::Signal,
-        wait::{WaitStatus, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
+use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 use super::{
     confine, failed,
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     handoff,
-    spec::{BaseSpec, CallSpec, FromStage, StageFailure, Step, ToLauncher, ToStage},
+    spec::{BaseSpec, CallSpec, FromStage, Go, StageFailure, Step, ToLauncher, ToStage},
 };
 
 /// Where our own binary stands inside, for internal functions.
@@ -58,7 +59,7 @@ pub fn run(begun: Begun) -> i32 {
         Ok(None) => return 0,
         Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
     };
-    if let Err(failure) = start(&begun.base, &call, &launcher) {
+    if let Err(failure) = start(&begun.base, &call, &launcher).and_then(|()| let_go_of_output()) {
         return tell(&begun.host, &FromStage::Failed(failure), 125);
     }
     let Call { spec, memory, stdin } = call;
@@ -118,12 +119,15 @@ fn start(base: &BaseSpec, call: &Call, launcher: &Launcher) -> Result<(), StageF
     confine::bound_processes(base, spec, &mut limits)?;
     let way_out: Option<TcpListener> = spec.egress_port.map(wayout::listen).transpose()?;
     confine::bound_segments(spec, &mut limits);
-    let mounted = mounts::finish(base, spec)?;
     let namespaces = own_namespaces(&base.host_namespaces)?;
-    let message = ToLauncher { limits, namespaces, workspace: mounted.workspace, direct: mounted.direct };
+    let mounts::Mounted { workspace, direct, writable } = mounts::show_call(base, spec)?;
+    let message = ToLauncher { limits, namespaces, workspace, direct };
     let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd(), stdin.as_fd()];
     fds.extend(way_out.as_ref().map(AsFd::as_fd));
-    handoff::send(&launcher.line, &message, &fds).step("launcher", "send the call")
+    // It confines itself meanwhile.
+    handoff::send(&launcher.line, &message, &fds).step("launcher", "send the call")?;
+    mounts::finish(&writable)?;
+    handoff::send(&launcher.line, &Go, &[]).step("launcher", "let it go")
 }
 
 /// The namespaces that are really other ones than the host's. All must be.
@@ -141,16 +145,32 @@ fn own_namespaces(host: &BTreeMap<String, String>) -> Result<Vec<String>, StageF
 
 /// Waits for the program, reaping whatever else ends. Our own end kills the rest.
 fn reap(program: Pid, host: &impl AsFd) -> i32 {
-    loop {
-        let exited = match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == program => FromStage::Exited { code: Some(code), signal: None },
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
-                FromStage::Exited { code: None, signal: Some(signal as i32) }
-            }
-            Ok(_) | Err(Errno::EINTR) => continue,
+    let (code, signal) = loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == program => break (Some(code), None),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => break (None, Some(signal as i32)),
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return 125,
-        };
-        let _ = handoff::send(host, &exited, &[]);
-        return 0;
+        }
+    };
+    let _ = handoff::send(host, &FromStage::Exited { code, signal, was_last: is_alone() }, &[]);
+    0
+}
+
+/// Whether nothing else is alive here. Each process of the namespace has one of our children above it, or is one: the kernel
+/// gives us those whose parents end.
+fn is_alone() -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return false,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return error == Errno::ECHILD,
+        }
     }
+}
+
+/// Lets go of the call's output: who reads it must see its end when the call's processes are gone, not when we are.
+fn let_go_of_output() -> Result<(), StageFailure> {
+    let null = fs::File::options().write(true).open("/dev/null").step("descriptors", "/dev/null")?;
+    dup2_stdout(&null).and_then(|()| dup2_stderr(&null)).step("descriptors", "let go of the output")
 }

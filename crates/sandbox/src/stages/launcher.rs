@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     handoff,
-    spec::{CallSpec, FromStage, ProgramSpec, StageFailure, Started, Step, ToLauncher},
+    spec::{CallSpec, FromStage, Go, ProgramSpec, StageFailure, Started, Step, ToLauncher},
 };
 
 /// What this process is after the fork.
@@ -79,6 +79,7 @@ fn prepare(begun: &Begun, line: &OwnedFd) -> Result<Option<Prepared>, StageFailu
     let ToLauncher { mut limits, namespaces, workspace, direct } = message;
     let command = command(&call, stdin)?;
     let confined = confine::this_process(ahead, &begun.base, &call, &mut limits, direct)?;
+    let Some((Go, _)) = handoff::recv(line).step("launcher", "receive")? else { return Ok(None) };
     let started = Started {
         namespaces,
         workspace,

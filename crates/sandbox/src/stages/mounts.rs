@@ -44,6 +44,8 @@ pub struct Mounted {
     pub workspace: String,
     /// Some folder of a user's is there without an overlay between: its sockets could be connected to.
     pub direct: bool,
+    /// What stays writable.
+    pub writable: Vec<PathBuf>,
 }
 
 /// Enters an empty root and shows in it what every call sees. The host's tree is still there.
@@ -67,9 +69,8 @@ pub fn base(spec: &BaseSpec) -> Result<(), StageFailure> {
     bind_read_only(&spec.exe, Path::new(EXE_INSIDE))
 }
 
-/// Adds what is the call's own, leaves the host's tree and freezes the rest; returns how the
-/// workspace is seen.
-pub fn finish(base: &BaseSpec, spec: &CallSpec) -> Result<Mounted, StageFailure> {
+/// Adds what is the call's own.
+pub fn show_call(base: &BaseSpec, spec: &CallSpec) -> Result<Mounted, StageFailure> {
     fit_scratch(base, spec)?;
     show(&spec.show)?;
     let mut direct = false;
@@ -89,12 +90,16 @@ pub fn finish(base: &BaseSpec, spec: &CallSpec) -> Result<Mounted, StageFailure>
         mount_remount(target, flags, c"").step("mount", "the writable folder without programs")?;
         writable.push(target.clone());
     }
+    Ok(Mounted { workspace: seen_as, direct, writable })
+}
+
+/// Leaves the host's tree and freezes all but what is writable.
+pub fn finish(writable: &[PathBuf]) -> Result<(), StageFailure> {
     unmount(OLD, UnmountFlags::DETACH).step("mount", "leave the host's tree")?;
     fs::remove_dir(OLD).step("mount", "remove the old root's folder")?;
     // Until now the host's own mounting and unmounting was followed; what is shown stays as it is.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("mount", "make private")?;
-    freeze(&writable)?;
-    Ok(Mounted { workspace: seen_as, direct })
+    freeze(writable)
 }
 
 fn show(show: &Show) -> Result<(), StageFailure> {
