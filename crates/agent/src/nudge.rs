@@ -5,7 +5,10 @@
 
 use homarus_contract::{action::EffectClass, message::StopReason, text::one_line};
 
-use crate::{remaining, state::State};
+use crate::{
+    remaining,
+    state::{Call, State},
+};
 
 /// The reason under which the model is told that a change was not applied after all.
 pub const NOT_APPLIED: &str = "not-applied";
@@ -15,6 +18,8 @@ pub const REMAINING: &str = "remaining";
 pub const MISSING: &str = "missing";
 /// What is to be written, told after the first look to a run whose request names a file to write.
 const AIM: &str = "aim";
+/// A file was changed that the request says to leave alone.
+const KEPT: &str = "kept";
 /// A call was made again although nothing changed.
 pub const REPEAT: &str = "repeat";
 
@@ -28,6 +33,7 @@ const REMAINING_MAX: u32 = 12;
 const FAILED_MAX: u32 = 1;
 const UNCHANGED_MAX: u32 = 2;
 const AIM_MAX: u32 = 1;
+const KEPT_MAX: u32 = 2;
 const MISSING_MAX: u32 = 3;
 
 /// The nudge that is due now, if one is: its reason and its text.
@@ -46,7 +52,11 @@ pub fn due(state: &State) -> Option<(String, String)> {
             .iter()
             .all(|call| call.judged.as_ref().is_some_and(|judged| judged.plan.class == EffectClass::Read));
         let may_look_on = only_looked && state.seen.looks < LOOKS_FREE_MAX;
-        return repeated(state).or_else(|| if may_look_on { aim(state) } else { reminder(state) });
+        return repeated(state).or_else(|| kept(state)).or_else(
+            || {
+                if may_look_on { aim(state) } else { reminder(state) }
+            },
+        );
     }
     match state.step.stop? {
         StopReason::MaxTokens | StopReason::Interrupted if given(state, "cut-off") < CUT_OFF_MAX => {
@@ -84,6 +94,28 @@ fn repeated(state: &State) -> Option<(String, String)> {
     let name = &call.tool_call.name;
     let text = format!("You made the same {name} call {times} times. Its result does not change. {next}");
     nudge(REPEAT, text)
+}
+
+/// A change of a file that is to be left alone, as soon as it was made. It may be meant, or put back already.
+fn kept(state: &State) -> Option<(String, String)> {
+    let just_changed = |name: &str| {
+        let changed = |call: &Call| {
+            call.result
+                .as_ref()
+                .is_some_and(|result| result.diff.changes.iter().any(|change| change.path.ends_with(name)))
+        };
+        state.step.calls.iter().any(changed)
+    };
+    let (name, sentence) = remaining::changed_but_kept(state).filter(|(name, _)| just_changed(name))?;
+    if given(state, KEPT) >= KEPT_MAX {
+        return None;
+    }
+    nudge(
+        KEPT,
+        format!(
+            "{name} was changed, and the task says: \"{sentence}\" If it is not as it was before, put it back now."
+        ),
+    )
 }
 
 /// The file that is to be written next, while the model looks around. A small one that has found what it looked for

@@ -1,4 +1,5 @@
-//! What a request names that can be seen not to be done yet: commands it quotes, files it says to write.
+//! What a request names that can be seen not to be done yet: commands it quotes, files it says to write; and files it says
+//! to leave alone.
 //!
 //! Wrong now and then, and harmless then: the model is told at most a few times, and may say no.
 
@@ -24,6 +25,10 @@ pub fn is_to_write(part: &str) -> bool {
 const WRITE: &str = "write ";
 /// Words after which a request names a file that is to be made.
 const BEFORE_A_TARGET: [&str; 6] = ["to", "into", "as", "write", "create", "save"];
+/// How a sentence begins that names a file to leave alone, and what may come after the name: "keep a.toml valid" is a change.
+const LEAVE_ALONE: [&str; 8] =
+    ["keep", "leave", "never change", "do not change", "don't change", "do not touch", "don't touch", "do not edit"];
+const AFTER_A_KEPT_FILE: [&str; 5] = ["as", "unchanged", "untouched", "alone", "and"];
 /// A request that names more than this is a document and not a list of what is to be done.
 const PARTS_MAX: usize = 8;
 const EXTENSION_CHARS_MAX: usize = 5;
@@ -86,15 +91,57 @@ fn targets(request: &str) -> Vec<&str> {
     words
         .windows(2)
         .filter(|pair| BEFORE_A_TARGET.contains(&pair[0].to_lowercase().as_str()))
-        .map(|pair| pair[1].trim_matches(|c: char| !c.is_alphanumeric() && c != '/'))
-        .filter(|name| {
-            name.rsplit_once('.').is_some_and(|(stem, extension)| {
-                !stem.is_empty()
-                    && (1..=EXTENSION_CHARS_MAX).contains(&extension.len())
-                    && extension.chars().all(char::is_alphanumeric)
-            })
-        })
+        .map(|pair| pair[1].trim_matches(is_around))
+        .filter(|name| is_file(name))
         .collect()
+}
+
+/// The first file that was changed although the request says to leave it alone, with the sentence that says so.
+pub fn changed_but_kept(state: &State) -> Option<(&str, String)> {
+    let request = state.request.as_str();
+    let changed = |name: &&str| state.seen.written.iter().any(|path| path.ends_with(*name));
+    kept(request).into_iter().find(changed).map(|name| (name, kept_sentence(request, name)))
+}
+
+/// Files that a sentence begins with, after words that say to leave them alone.
+fn kept(request: &str) -> Vec<&str> {
+    sentences(request).filter_map(kept_in).collect()
+}
+
+fn kept_in(sentence: &str) -> Option<&str> {
+    let begin = LEAVE_ALONE.iter().find(|words| {
+        sentence.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words))
+            && sentence[words.len()..].starts_with(' ')
+    })?;
+    let mut words = sentence[begin.len()..].split_whitespace();
+    let name = words.next()?.trim_matches(is_around);
+    let is_left_alone = words.next().is_none_or(|word| AFTER_A_KEPT_FILE.contains(&word.trim_matches(is_around)));
+    (is_file(name) && is_left_alone).then_some(name)
+}
+
+fn kept_sentence(request: &str, name: &str) -> String {
+    let found = sentences(request).find(|sentence| kept_in(sentence) == Some(name));
+    one_line(found.unwrap_or_default(), SENTENCE_CHARS_MAX)
+}
+
+fn sentences(request: &str) -> impl Iterator<Item = &str> {
+    request
+        .split_inclusive('\n')
+        .flat_map(|line| line.split_inclusive(". "))
+        .map(str::trim)
+        .filter(|sentence| !sentence.is_empty())
+}
+
+fn is_around(c: char) -> bool {
+    !c.is_alphanumeric() && c != '/'
+}
+
+fn is_file(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(stem, extension)| {
+        !stem.is_empty()
+            && (1..=EXTENSION_CHARS_MAX).contains(&extension.len())
+            && extension.chars().all(char::is_alphanumeric)
+    })
 }
 
 /// The sentence of the request that has `name` in it.
@@ -111,6 +158,16 @@ fn sentence(request: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_to_leave_alone_are_found() {
+        let request =
+            "Save it as mail.json: the same settings. Keep mail.ini. Leave `conf/a.toml` as it is.\nDon't touch b.txt";
+        assert_eq!(kept(request), ["mail.ini", "conf/a.toml", "b.txt"]);
+        assert_eq!(kept_sentence(request, "mail.ini"), "Keep mail.ini.");
+        let other = "Keep a.json valid. Turn it on in b.json and leave all others as they are. Keep the log. Leave.";
+        assert_eq!(kept(other), Vec::<&str>::new());
+    }
 
     #[test]
     fn targets_and_commands_are_found() {

@@ -94,12 +94,16 @@ impl History {
     }
 
     fn ended(&mut self, step: u32, index: u32, changed: bool, is_error: bool) -> &mut Self {
-        let change = Change {
-            path: "a".to_owned(),
+        self.ended_with(step, index, changed.then_some("a"), is_error)
+    }
+
+    fn ended_with(&mut self, step: u32, index: u32, changed: Option<&str>, is_error: bool) -> &mut Self {
+        let change = |path: &str| Change {
+            path: path.to_owned(),
             old: Entry::Absent,
             new: Entry::File { hash: Hash::ZERO, bytes: 1, mode: 0o644 },
         };
-        let changes = if changed { vec![change] } else { Vec::new() };
+        let changes = changed.map(change).into_iter().collect();
         self.add(Event::ActResult(ActResult {
             kept: Vec::new(),
             call: CallId::new(step, index),

@@ -122,7 +122,7 @@ pub fn edit(root: &Path, arguments: &Arguments) -> Result<String, String> {
     Ok(format!("{name} was changed. {}", changed_lines(&old, &new)))
 }
 
-/// What the changed lines are now: shorter than a diff, and nothing a model could take for a file.
+/// What the changed lines are now, and what a single one was: shorter than a diff, and nothing a model could take for a file.
 fn changed_lines(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let before = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
@@ -131,6 +131,9 @@ fn changed_lines(old: &str, new: &str) -> String {
     let changed = &new[before..new.len() - after];
     match changed {
         [] => format!("{} lines were removed after line {before}.\n", old.len() - before - after),
+        [line] if old.len() == new.len() => {
+            format!("Line {0} was: {1}\nLine {0} is now: {line}\n", before + 1, old[before])
+        }
         [line] => format!("Line {} is now: {line}\n", before + 1),
         [..] if changed.len() <= CHANGED_LINES_SHOWN_MAX => {
             format!("Lines {} to {} are now:\n{}\n", before + 1, before + changed.len(), changed.join("\n"))
@@ -264,7 +267,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.conf");
         fs::write(&path, "port = 80\nport = 8080\nname = x\n").unwrap();
-        assert!(edited(folder.path(), "port = 80", "port = 81").unwrap().contains("Line 1 is now: port = 81\n"));
+        assert!(
+            edited(folder.path(), "port = 80", "port = 81")
+                .unwrap()
+                .contains("Line 1 was: port = 80\nLine 1 is now: port = 81\n")
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "port = 81\nport = 8080\nname = x\n");
         assert!(edited(folder.path(), "name", "title").is_ok());
         assert_eq!(fs::read_to_string(&path).unwrap(), "port = 81\nport = 8080\ntitle = x\n");

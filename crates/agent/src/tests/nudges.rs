@@ -46,6 +46,33 @@ fn after_the_first_look_the_file_to_write_is_named_once() {
 }
 
 #[test]
+fn a_change_of_what_is_to_be_kept_is_pointed_out_twice() {
+    let mut history = run("Save mail.ini as mail.json. Keep mail.ini.");
+    let told = |history: &mut History, number: u32, path: &str| {
+        let arguments = format!("{{\"path\":\"{path}\"}}");
+        let call = CallId::new(number, 0);
+        let block = Block::ToolCall(ToolCall {
+            call: call.clone(),
+            provider_id: "p".into(),
+            name: "file.edit".into(),
+            arguments,
+        });
+        history.intent(number, 1).add(Event::BlockDone { step: number, block, partial: false });
+        history.closed(number, StopReason::ToolUse).judged(number, 0, EffectClass::Workspace, Verdict::Allow);
+        history.started(number, 0, EffectClass::Workspace, 1).ended_with(number, 0, Some(path), false);
+        history.add(Event::Merged { call, report: MergeReport::default() });
+        let Command::Nudge { reason, text } = history.only() else { panic!("nudges") };
+        history.add(Event::Nudged { reason: reason.clone(), text: text.clone() });
+        (reason, text)
+    };
+    let (reason, text) = told(&mut history, 1, "mail.ini");
+    assert_eq!(reason, "kept");
+    assert!(text.contains("mail.ini was changed, and the task says: \"Keep mail.ini.\""), "{text}");
+    assert_eq!(told(&mut history, 2, "mail.json").0, "remaining", "what was changed before is not told again");
+    assert_eq!(told(&mut history, 3, "mail.ini").0, "kept");
+}
+
+#[test]
 fn a_change_that_failed_is_insisted_on_only_while_something_is_left() {
     let edit = "{\"path\":\"a.conf\",\"old\":\"x\",\"new\":\"y\"}";
     let told = |text: &str, writes: bool| {
