@@ -123,6 +123,10 @@ fn after_calls(state: &State, accepted: &Accepted) -> Option<Command> {
             summary: format!("Stopped after {} denied actions in a row.", state.seen.denials_in_a_row),
         });
     }
+    if let Some(((tool, _), times)) = state.seen.tried.iter().find(|(_, times)| **times >= nudge::STUCK_FROM) {
+        let summary = format!("Stopped: the run went in circles. The same call of {tool} was made {times} times.");
+        return Some(finish(FinishStatus::Failed, summary));
+    }
     let step = &state.step;
     if step.is_told {
         return Some(ask(state, accepted, step.number + 1));

@@ -23,10 +23,17 @@ const KEPT: &str = "kept";
 /// A call was made again although nothing changed.
 pub const REPEAT: &str = "repeat";
 
+/// A change was tried again and again, with other changes in between.
+const CIRCLE: &str = "circle";
+
 const CUT_OFF_MAX: u32 = 3;
 const EMPTY_MAX: u32 = 2;
 const REPEAT_FROM: u32 = 2;
 const REPEAT_MAX: u32 = 6;
+const CIRCLE_FROM: u32 = 3;
+const CIRCLE_MAX: u32 = 3;
+/// A run that tries the same change so often goes in circles, and is ended.
+pub const STUCK_FROM: u32 = 6;
 /// How often a model may look around before it is told what is to be done.
 const LOOKS_FREE_MAX: u32 = 3;
 const REMAINING_MAX: u32 = 12;
@@ -52,11 +59,10 @@ pub fn due(state: &State) -> Option<(String, String)> {
             .iter()
             .all(|call| call.judged.as_ref().is_some_and(|judged| judged.plan.class == EffectClass::Read));
         let may_look_on = only_looked && state.seen.looks < LOOKS_FREE_MAX;
-        return repeated(state).or_else(|| kept(state)).or_else(
-            || {
-                if may_look_on { aim(state) } else { reminder(state) }
-            },
-        );
+        return repeated(state)
+            .or_else(|| circle(state))
+            .or_else(|| kept(state))
+            .or_else(|| if may_look_on { aim(state) } else { reminder(state) });
     }
     match state.step.stop? {
         StopReason::MaxTokens | StopReason::Interrupted if given(state, "cut-off") < CUT_OFF_MAX => {
@@ -94,6 +100,19 @@ fn repeated(state: &State) -> Option<(String, String)> {
     let name = &call.tool_call.name;
     let text = format!("You made the same {name} call {times} times. Its result does not change. {next}");
     nudge(REPEAT, text)
+}
+
+/// The model undoes and does again: what it expects of the change does not come true.
+fn circle(state: &State) -> Option<(String, String)> {
+    let times = state.step.calls.iter().map(|call| state.seen.times_tried(&call.tool_call)).max()?;
+    if times < CIRCLE_FROM || given(state, CIRCLE) >= CIRCLE_MAX {
+        return None;
+    }
+    let text = format!(
+        "You have tried this same change {times} times now: you go in circles. Read the file as it is and think again, or \
+         answer with what is in the way."
+    );
+    nudge(CIRCLE, text)
 }
 
 /// A change of a file that is to be left alone, as soon as it was made. It may be meant, or put back already.

@@ -21,6 +21,8 @@ pub struct Seen {
     pub denials_in_a_row: u32,
     /// How often each call was made since the workspace last changed: its tool and arguments.
     pub made: BTreeMap<(String, String), u32>,
+    /// How often each change of a file was tried in the turn, whatever came of it: its tool and arguments.
+    pub tried: BTreeMap<(String, String), u32>,
     /// Files that were changed, by whatever call, or were found to be as wished already.
     pub written: BTreeSet<String>,
     /// Command lines that were run or denied, in order.
@@ -88,7 +90,8 @@ impl Seen {
             self.written.insert(change.path.clone());
         }
         // Also a file with exactly this content already is as it was wished to be.
-        if let Some(path) = path.filter(|_| matches!(tool_call.name.as_str(), "file.write" | "file.edit")) {
+        if let Some(path) = path.filter(|_| is_a_change(tool_call)) {
+            *self.tried.entry(key(tool_call)).or_default() += 1;
             if result.is_error {
                 self.unchanged.insert(path);
             } else {
@@ -105,9 +108,22 @@ impl Seen {
 
     /// How often a call was made since the workspace last changed.
     pub fn times_made(&self, tool_call: &ToolCall) -> u32 {
-        let call = (tool_call.name.clone(), tool_call.arguments.clone());
-        self.made.get(&call).copied().unwrap_or(0)
+        self.made.get(&key(tool_call)).copied().unwrap_or(0)
     }
+
+    /// How often this change was tried in the turn; 0 for what is no change.
+    pub fn times_tried(&self, tool_call: &ToolCall) -> u32 {
+        self.tried.get(&key(tool_call)).copied().unwrap_or(0)
+    }
+}
+
+/// Calls with the same key are the same call, made again.
+pub fn key(tool_call: &ToolCall) -> (String, String) {
+    (tool_call.name.clone(), tool_call.arguments.clone())
+}
+
+fn is_a_change(tool_call: &ToolCall) -> bool {
+    matches!(tool_call.name.as_str(), "file.write" | "file.edit")
 }
 
 /// Whether a command that did not succeed only said no: nothing found, or a difference.

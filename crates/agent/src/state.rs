@@ -16,7 +16,10 @@ use homarus_contract::{
     sandbox::MergeReport,
 };
 
-use crate::{nudge, one_call, remaining, seen::Seen};
+use crate::{
+    nudge, one_call, remaining,
+    seen::{self, Seen},
+};
 
 #[derive(Debug, Clone, Default)]
 pub struct State {
@@ -313,7 +316,7 @@ impl State {
             Block::Text { text } => self.seen.last_text = text.clone(),
             Block::Thought(_) => {}
             Block::ToolCall(tool_call) => {
-                *self.seen.made.entry((tool_call.name.clone(), tool_call.arguments.clone())).or_default() += 1;
+                *self.seen.made.entry(seen::key(tool_call)).or_default() += 1;
                 self.step.calls.push(Call::new(tool_call.clone()));
             }
         }

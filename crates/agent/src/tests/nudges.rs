@@ -45,31 +45,47 @@ fn after_the_first_look_the_file_to_write_is_named_once() {
     assert_eq!(take_nudges(&mut history), Vec::<String>::new(), "no file is to be written");
 }
 
+/// One step that changes a file, and the change is merged.
+fn change(history: &mut History, number: u32, path: &str, new: &str) {
+    let arguments = format!("{{\"path\":\"{path}\",\"new\":\"{new}\"}}");
+    let call = CallId::new(number, 0);
+    let tool_call = ToolCall { call: call.clone(), provider_id: "p".into(), name: "file.edit".into(), arguments };
+    history.intent(number, 1);
+    history.add(Event::BlockDone { step: number, block: Block::ToolCall(tool_call), partial: false });
+    history.closed(number, StopReason::ToolUse).judged(number, 0, EffectClass::Workspace, Verdict::Allow);
+    history.started(number, 0, EffectClass::Workspace, 1).ended_with(number, 0, Some(path), false);
+    history.add(Event::Merged { call, report: MergeReport::default() });
+}
+
+#[test]
+fn a_run_that_goes_in_circles_is_told_and_then_ended() {
+    let mut history = run("Make the test pass.");
+    let mut reasons = Vec::new();
+    for number in 1..=10 {
+        change(&mut history, number, "a.rs", if number % 2 == 0 { "x" } else { "y" });
+        reasons.extend(take_nudges(&mut history));
+        assert!(matches!(history.only(), Command::CallModel { .. }));
+    }
+    assert_eq!(reasons, ["circle"; 3]);
+    change(&mut history, 11, "a.rs", "y");
+    let Command::Finish { status, summary } = history.only() else { panic!("goes on") };
+    assert_eq!(status, FinishStatus::Failed);
+    assert!(summary.contains("file.edit was made 6 times"), "{summary}");
+}
+
 #[test]
 fn a_change_of_what_is_to_be_kept_is_pointed_out_twice() {
     let mut history = run("Save mail.ini as mail.json. Keep mail.ini.");
-    let told = |history: &mut History, number: u32, path: &str| {
-        let arguments = format!("{{\"path\":\"{path}\"}}");
-        let call = CallId::new(number, 0);
-        let block = Block::ToolCall(ToolCall {
-            call: call.clone(),
-            provider_id: "p".into(),
-            name: "file.edit".into(),
-            arguments,
-        });
-        history.intent(number, 1).add(Event::BlockDone { step: number, block, partial: false });
-        history.closed(number, StopReason::ToolUse).judged(number, 0, EffectClass::Workspace, Verdict::Allow);
-        history.started(number, 0, EffectClass::Workspace, 1).ended_with(number, 0, Some(path), false);
-        history.add(Event::Merged { call, report: MergeReport::default() });
-        let Command::Nudge { reason, text } = history.only() else { panic!("nudges") };
-        history.add(Event::Nudged { reason: reason.clone(), text: text.clone() });
-        (reason, text)
-    };
-    let (reason, text) = told(&mut history, 1, "mail.ini");
-    assert_eq!(reason, "kept");
+    change(&mut history, 1, "mail.ini", "a");
+    let Command::Nudge { text, .. } = history.only() else { panic!("nudges") };
     assert!(text.contains("mail.ini was changed, and the task says: \"Keep mail.ini.\""), "{text}");
-    assert_eq!(told(&mut history, 2, "mail.json").0, "remaining", "what was changed before is not told again");
-    assert_eq!(told(&mut history, 3, "mail.ini").0, "kept");
+    assert_eq!(take_nudges(&mut history), ["kept"]);
+    change(&mut history, 2, "mail.json", "b");
+    assert_eq!(take_nudges(&mut history), ["remaining"], "what was changed before is not told again");
+    change(&mut history, 3, "mail.ini", "c");
+    assert_eq!(take_nudges(&mut history), ["kept"]);
+    change(&mut history, 4, "mail.ini", "d");
+    assert_eq!(take_nudges(&mut history), Vec::<String>::new());
 }
 
 #[test]
