@@ -115,7 +115,7 @@ fn circle(state: &State) -> Option<(String, String)> {
     nudge(CIRCLE, text)
 }
 
-/// A change of a file that is to be left alone, as soon as it was made. It may be meant, or put back already.
+/// A change of a file that is to be left alone, as soon as it was made. It may be meant.
 fn kept(state: &State) -> Option<(String, String)> {
     let just_changed = |name: &str| {
         let changed = |call: &Call| {
@@ -129,12 +129,10 @@ fn kept(state: &State) -> Option<(String, String)> {
     if given(state, KEPT) >= KEPT_MAX {
         return None;
     }
-    nudge(
-        KEPT,
-        format!(
-            "{name} was changed, and the task says: \"{sentence}\" If it is not as it was before, put it back now."
-        ),
-    )
+    let text = format!(
+        "{name} was changed, and the task says: \"{sentence}\" Put it back as it was, unless the task asks for this change."
+    );
+    nudge(KEPT, text)
 }
 
 /// The file that is to be written next, while the model looks around. A small one that has found what it looked for

@@ -96,10 +96,10 @@ fn targets(request: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The first file that was changed although the request says to leave it alone, with the sentence that says so.
+/// The first file that is not as it was although the request says to leave it alone, with the sentence that says so.
 pub fn changed_but_kept(state: &State) -> Option<(&str, String)> {
     let request = state.request.as_str();
-    let changed = |name: &&str| state.seen.written.iter().any(|path| path.ends_with(*name));
+    let changed = |name: &&str| state.seen.is_other_than_before(name);
     kept(request).into_iter().find(changed).map(|name| (name, kept_sentence(request, name)))
 }
 

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use homarus_contract::{event::ActResult, message::ToolCall, sandbox::Exit};
+use homarus_contract::{
+    event::ActResult,
+    message::ToolCall,
+    sandbox::{Entry, Exit},
+};
 
 /// What the run has done so far, as far as nudges and the final status depend on it.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +29,8 @@ pub struct Seen {
     pub tried: BTreeMap<(String, String), u32>,
     /// Files that were changed, by whatever call, or were found to be as wished already.
     pub written: BTreeSet<String>,
+    /// What stood at each path before its first change in the turn, and what stands there after the last.
+    pub versions: BTreeMap<String, (Entry, Entry)>,
     /// Command lines that were run or denied, in order.
     pub commands: Vec<Command>,
     /// Files a call was not allowed to touch, or to change.
@@ -88,6 +94,8 @@ impl Seen {
         for change in &result.diff.changes {
             self.unchanged.remove(&change.path);
             self.written.insert(change.path.clone());
+            let new = || (change.old.clone(), change.new.clone());
+            self.versions.entry(change.path.clone()).or_insert_with(new).1 = change.new.clone();
         }
         // Also a file with exactly this content already is as it was wished to be.
         if let Some(path) = path.filter(|_| is_a_change(tool_call)) {
@@ -104,6 +112,11 @@ impl Seen {
     /// The latest command, if it failed.
     pub fn failed_command(&self) -> Option<&str> {
         self.commands.last().filter(|command| command.failed).map(|command| command.line.as_str())
+    }
+
+    /// Whether a file with this name at the end of its path is not as it was.
+    pub fn is_other_than_before(&self, name: &str) -> bool {
+        self.versions.iter().any(|(path, (before, now))| path.ends_with(name) && before != now)
     }
 
     /// How often a call was made since the workspace last changed.

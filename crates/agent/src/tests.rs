@@ -94,15 +94,13 @@ impl History {
     }
 
     fn ended(&mut self, step: u32, index: u32, changed: bool, is_error: bool) -> &mut Self {
-        self.ended_with(step, index, changed.then_some("a"), is_error)
+        let file = Entry::File { hash: Hash::ZERO, bytes: 1, mode: 0o644 };
+        self.ended_with(step, index, changed.then_some(("a", file)), is_error)
     }
 
-    fn ended_with(&mut self, step: u32, index: u32, changed: Option<&str>, is_error: bool) -> &mut Self {
-        let change = |path: &str| Change {
-            path: path.to_owned(),
-            old: Entry::Absent,
-            new: Entry::File { hash: Hash::ZERO, bytes: 1, mode: 0o644 },
-        };
+    /// What stands at the path now, where nothing was before.
+    fn ended_with(&mut self, step: u32, index: u32, changed: Option<(&str, Entry)>, is_error: bool) -> &mut Self {
+        let change = |(path, new): (&str, Entry)| Change { path: path.to_owned(), old: Entry::Absent, new };
         let changes = changed.map(change).into_iter().collect();
         self.add(Event::ActResult(ActResult {
             kept: Vec::new(),

@@ -1,7 +1,14 @@
 //! Proves the back end before anything relies on it: starts a whole sandbox over a workspace of its
 //! own, tries from inside what must be denied, and reads the layer back.
 
-use std::{collections::BTreeMap, fs, io, os::fd::OwnedFd, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use homarus_contract::{
     action::Tier,
@@ -14,7 +21,7 @@ use crate::{
     call::{self, Bounds, Launch},
     cgroup::Groups,
     disk::DiskBound,
-    layer::{Layers, diff},
+    layer::{Layers, diff, remove_tree},
     options::Options,
     plan::{self, Host},
     spec::StageFailure,
@@ -86,7 +93,8 @@ pub type Lines = Vec<(String, Result<String, String>)>;
 fn try_all(options: &Options, zygote: &Zygote, groups: &Groups) -> Result<Lines, StageFailure> {
     let io_failed = |error: io::Error| StageFailure::new("state", error.to_string());
     fs::create_dir_all(&options.state_dir).map_err(io_failed)?;
-    let own = format!("probe-{}-{}", std::process::id(), unique());
+    sweep(&options.state_dir);
+    let own = format!("{PREFIX}{}-{}", std::process::id(), unique());
     let folder = options.state_dir.join(&own);
     let _cleaned = Cleaned(&folder);
     let layers = Layers::new(&folder);
@@ -228,6 +236,26 @@ fn unique() -> u64 {
     COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
+/// How the folders of probes begin; after it comes the number of their process.
+const PREFIX: &str = "probe-";
+/// No probe takes this long, wherever its process runs and whatever number it has there.
+const OLD: Duration = Duration::from_secs(60);
+
+/// Removes what probes left whose process was killed meanwhile. What cannot be removed only takes up space.
+fn sweep(state_dir: &Path) {
+    for entry in fs::read_dir(state_dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()) else {
+            continue;
+        };
+        let is_old =
+            entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD));
+        if is_old && !Path::new("/proc").join(process).exists() {
+            let _ = remove_tree(&entry.path());
+        }
+    }
+}
+
 struct Cleaned<'a>(&'a Path);
 
 impl Drop for Cleaned<'_> {
@@ -265,5 +293,32 @@ fn fix(id: &str) -> &'static str {
         "limits" => "Run as an ordinary user, or give root a writable cgroup with the memory and pids controllers.",
         "state" => "Homarus's state folder must be writable; set HOMARUS_HOME to one that is.",
         _ => "This host cannot isolate tool calls; run Homarus on another one, and please report this output.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_probes_left_is_swept_and_nothing_else() {
+        let state = tempfile::tempdir().unwrap();
+        // No process has this number.
+        let gone = u32::MAX;
+        let make = |name: String, age: Duration| {
+            let folder = state.path().join(name);
+            fs::create_dir_all(folder.join("layers/probe")).unwrap();
+            fs::File::open(&folder).unwrap().set_modified(SystemTime::now() - age).unwrap();
+            folder
+        };
+        let left = make(format!("probe-{gone}-0"), OLD * 2);
+        let others = [
+            make(format!("probe-{gone}-1"), Duration::ZERO),
+            make(format!("probe-{}-0", std::process::id()), OLD * 2),
+            make("problems".to_owned(), OLD * 2),
+        ];
+        sweep(state.path());
+        assert!(!left.exists());
+        assert!(others.iter().all(|folder| folder.is_dir()), "{others:?}");
     }
 }

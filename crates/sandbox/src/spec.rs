@@ -115,7 +115,7 @@ pub enum ToStage {
     Call,
 }
 
-/// `init` to the launcher, while it mounts the rest. Comes with the call's memory file, its standard input and, if there is one, the listening
+/// `init` to the launcher, when all is mounted and read-only. Comes with the call's memory file, its standard input and, if there is one, the listening
 /// socket of the way out.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ToLauncher {
@@ -128,9 +128,9 @@ pub struct ToLauncher {
     pub direct: bool,
 }
 
-/// `init` to the launcher, when all is mounted and read-only: it may become the program.
+/// The launcher to `init`: it has what all calls have in common, and touches nothing until it has its call.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Go;
+pub struct Ready;
 
 /// Stage to host.
 #[derive(Debug, Serialize, Deserialize)]

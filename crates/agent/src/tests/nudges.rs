@@ -45,15 +45,17 @@ fn after_the_first_look_the_file_to_write_is_named_once() {
     assert_eq!(take_nudges(&mut history), Vec::<String>::new(), "no file is to be written");
 }
 
-/// One step that changes a file, and the change is merged.
+/// One step that changes a file, and the change is merged. An empty text stands for a file that is not there.
 fn change(history: &mut History, number: u32, path: &str, new: &str) {
+    let file = Entry::File { hash: Hash::of(new.as_bytes()), bytes: new.len() as u64, mode: 0o644 };
+    let entry = if new.is_empty() { Entry::Absent } else { file };
     let arguments = format!("{{\"path\":\"{path}\",\"new\":\"{new}\"}}");
     let call = CallId::new(number, 0);
     let tool_call = ToolCall { call: call.clone(), provider_id: "p".into(), name: "file.edit".into(), arguments };
     history.intent(number, 1);
     history.add(Event::BlockDone { step: number, block: Block::ToolCall(tool_call), partial: false });
     history.closed(number, StopReason::ToolUse).judged(number, 0, EffectClass::Workspace, Verdict::Allow);
-    history.started(number, 0, EffectClass::Workspace, 1).ended_with(number, 0, Some(path), false);
+    history.started(number, 0, EffectClass::Workspace, 1).ended_with(number, 0, Some((path, entry)), false);
     history.add(Event::Merged { call, report: MergeReport::default() });
 }
 
@@ -82,9 +84,11 @@ fn a_change_of_what_is_to_be_kept_is_pointed_out_twice() {
     assert_eq!(take_nudges(&mut history), ["kept"]);
     change(&mut history, 2, "mail.json", "b");
     assert_eq!(take_nudges(&mut history), ["remaining"], "what was changed before is not told again");
-    change(&mut history, 3, "mail.ini", "c");
+    change(&mut history, 3, "mail.ini", "");
+    assert_eq!(take_nudges(&mut history), Vec::<String>::new(), "it is as it was");
+    change(&mut history, 4, "mail.ini", "c");
     assert_eq!(take_nudges(&mut history), ["kept"]);
-    change(&mut history, 4, "mail.ini", "d");
+    change(&mut history, 5, "mail.ini", "d");
     assert_eq!(take_nudges(&mut history), Vec::<String>::new());
 }
 

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     handoff,
-    spec::{BaseSpec, CallSpec, FromStage, Go, StageFailure, Step, ToLauncher, ToStage},
+    spec::{BaseSpec, CallSpec, FromStage, Ready, StageFailure, Step, ToLauncher, ToStage},
 };
 
 /// Where our own binary stands inside, for internal functions.
@@ -121,13 +121,15 @@ fn start(base: &BaseSpec, call: &Call, launcher: &Launcher) -> Result<(), StageF
     confine::bound_segments(spec, &mut limits);
     let namespaces = own_namespaces(&base.host_namespaces)?;
     let mounts::Mounted { workspace, direct, writable } = mounts::show_call(base, spec)?;
+    // While anybody so much as reads on a mount, the kernel may refuse to make it read-only (it counts who writes down
+    // the time of the access).
+    let ready = handoff::recv::<Ready>(&launcher.line).step("launcher", "wait")?;
+    ready.ok_or_else(|| StageFailure::new("launcher", "ended early"))?;
+    mounts::finish(&writable)?;
     let message = ToLauncher { limits, namespaces, workspace, direct };
     let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd(), stdin.as_fd()];
     fds.extend(way_out.as_ref().map(AsFd::as_fd));
-    // It confines itself meanwhile.
-    handoff::send(&launcher.line, &message, &fds).step("launcher", "send the call")?;
-    mounts::finish(&writable)?;
-    handoff::send(&launcher.line, &Go, &[]).step("launcher", "let it go")
+    handoff::send(&launcher.line, &message, &fds).step("launcher", "send the call")
 }
 
 /// The namespaces that are really other ones than the host's. All must be.

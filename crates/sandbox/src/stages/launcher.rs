@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     handoff,
-    spec::{CallSpec, FromStage, Go, ProgramSpec, StageFailure, Started, Step, ToLauncher},
+    spec::{CallSpec, FromStage, ProgramSpec, Ready, StageFailure, Started, Step, ToLauncher},
 };
 
 /// What this process is after the fork.
@@ -68,6 +68,7 @@ type Prepared = (Command, Started, Option<TcpListener>);
 /// `None`: `init` is gone.
 fn prepare(begun: &Begun, line: &OwnedFd) -> Result<Option<Prepared>, StageFailure> {
     let ahead = confine::ahead(&begun.base)?;
+    handoff::send(line, &Ready, &[]).step("launcher", "tell init")?;
     let Some((message, fds)) = handoff::recv::<ToLauncher>(line).step("launcher", "receive")? else { return Ok(None) };
     let mut fds = fds.into_iter();
     let (Some(memory), Some(stdin)) = (fds.next(), fds.next()) else {
@@ -79,7 +80,6 @@ fn prepare(begun: &Begun, line: &OwnedFd) -> Result<Option<Prepared>, StageFailu
     let ToLauncher { mut limits, namespaces, workspace, direct } = message;
     let command = command(&call, stdin)?;
     let confined = confine::this_process(ahead, &begun.base, &call, &mut limits, direct)?;
-    let Some((Go, _)) = handoff::recv(line).step("launcher", "receive")? else { return Ok(None) };
     let started = Started {
         namespaces,
         workspace,

@@ -11,10 +11,13 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
     mount::{
         MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
         mount_remount, unmount,
@@ -313,7 +316,20 @@ fn remount_read_only(target: &Path) -> Result<(), StageFailure> {
     ] {
         flags.set(flag, now.contains(seen));
     }
-    mount_remount(target, flags, c"").step("mount", &format!("make {} read-only", target.display()))
+    freeze_one(target, flags)
+}
+
+/// The kernel refuses while anybody writes there, if only the time of an access: that is over in a moment.
+fn freeze_one(target: &Path, flags: MountFlags) -> Result<(), StageFailure> {
+    const TRIES_MAX: u32 = 100;
+    for _ in 1..TRIES_MAX {
+        match mount_remount(target, flags, c"") {
+            Err(Errno::BUSY) => thread::sleep(Duration::from_millis(1)),
+            Err(Errno::INTR) => {}
+            other => return other.step("mount", &format!("make {} read-only", target.display())),
+        }
+    }
+    Err(StageFailure::new("mount", format!("make {} read-only: somebody keeps writing there", target.display())))
 }
 
 /// Makes every mount read-only that is not listed, and checks that it now is.
@@ -326,7 +342,7 @@ fn freeze(writable: &[PathBuf]) -> Result<(), StageFailure> {
         let mut flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
         flags.set(MountFlags::NODEV, options.split(',').any(|option| option == "nodev"));
         flags.set(MountFlags::NOEXEC, options.split(',').any(|option| option == "noexec"));
-        mount_remount(&path, flags, c"").step("mount", &format!("make {} read-only", path.display()))?;
+        freeze_one(&path, flags)?;
     }
     Ok(())
 }
