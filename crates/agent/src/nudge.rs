@@ -7,6 +7,7 @@ use homarus_contract::{action::EffectClass, message::StopReason, text::one_line}
 
 use crate::{
     remaining,
+    seen::is_named,
     state::{Call, State},
 };
 
@@ -121,7 +122,7 @@ fn kept(state: &State) -> Option<(String, String)> {
         let changed = |call: &Call| {
             call.result
                 .as_ref()
-                .is_some_and(|result| result.diff.changes.iter().any(|change| change.path.ends_with(name)))
+                .is_some_and(|result| result.diff.changes.iter().any(|change| is_named(&change.path, name)))
         };
         state.step.calls.iter().any(changed)
     };

@@ -5,7 +5,10 @@
 
 use homarus_contract::text::one_line;
 
-use crate::{seen::Command, state::State};
+use crate::{
+    seen::{Command, is_named},
+    state::State,
+};
 
 /// The parts as an instruction: the first is to be done next.
 pub fn told(parts: &[String]) -> String {
@@ -44,7 +47,7 @@ pub fn parts(state: &State) -> Option<Vec<String>> {
         return None;
     }
     let seen = &state.seen;
-    let written = |name: &str| seen.written.iter().chain(&seen.refused).any(|path| path.ends_with(name));
+    let written = |name: &str| seen.written.iter().chain(&seen.refused).any(|path| is_named(path, name));
     let commands = commands.iter().filter_map(|command| Some((place(request, command), command_left(state, command)?)));
     let files = files.iter().filter(|name| !written(name)).map(|name| {
         let shown = one_line(name, SHOWN_CHARS_MAX);
@@ -98,14 +101,13 @@ fn targets(request: &str) -> Vec<&str> {
 
 /// The first file that is not as it was although the request says to leave it alone, with the sentence that says so.
 pub fn changed_but_kept(state: &State) -> Option<(&str, String)> {
-    let request = state.request.as_str();
-    let changed = |name: &&str| state.seen.is_other_than_before(name);
-    kept(request).into_iter().find(changed).map(|name| (name, kept_sentence(request, name)))
+    let (name, sentence) = kept(&state.request).find(|(name, _)| state.seen.is_other_than_before(name))?;
+    Some((name, one_line(sentence, SENTENCE_CHARS_MAX)))
 }
 
-/// Files that a sentence begins with, after words that say to leave them alone.
-fn kept(request: &str) -> Vec<&str> {
-    sentences(request).filter_map(kept_in).collect()
+/// Files that a sentence begins with, after words that say to leave them alone, each with that sentence.
+fn kept(request: &str) -> impl Iterator<Item = (&str, &str)> {
+    sentences(request).filter_map(|sentence| Some((kept_in(sentence)?, sentence)))
 }
 
 fn kept_in(sentence: &str) -> Option<&str> {
@@ -117,11 +119,6 @@ fn kept_in(sentence: &str) -> Option<&str> {
     let name = words.next()?.trim_matches(is_around);
     let is_left_alone = words.next().is_none_or(|word| AFTER_A_KEPT_FILE.contains(&word.trim_matches(is_around)));
     (is_file(name) && is_left_alone).then_some(name)
-}
-
-fn kept_sentence(request: &str, name: &str) -> String {
-    let found = sentences(request).find(|sentence| kept_in(sentence) == Some(name));
-    one_line(found.unwrap_or_default(), SENTENCE_CHARS_MAX)
 }
 
 fn sentences(request: &str) -> impl Iterator<Item = &str> {
@@ -163,10 +160,11 @@ mod tests {
     fn files_to_leave_alone_are_found() {
         let request =
             "Save it as mail.json: the same settings. Keep mail.ini. Leave `conf/a.toml` as it is.\nDon't touch b.txt";
-        assert_eq!(kept(request), ["mail.ini", "conf/a.toml", "b.txt"]);
-        assert_eq!(kept_sentence(request, "mail.ini"), "Keep mail.ini.");
+        let names: Vec<&str> = kept(request).map(|(name, _)| name).collect();
+        assert_eq!(names, ["mail.ini", "conf/a.toml", "b.txt"]);
+        assert_eq!(kept(request).next(), Some(("mail.ini", "Keep mail.ini.")));
         let other = "Keep a.json valid. Turn it on in b.json and leave all others as they are. Keep the log. Leave.";
-        assert_eq!(kept(other), Vec::<&str>::new());
+        assert_eq!(kept(other).count(), 0);
     }
 
     #[test]

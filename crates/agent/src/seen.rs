@@ -1,9 +1,13 @@
 //! What a run has done so far, as far as nudges and the final status depend on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use homarus_contract::{
     event::ActResult,
+    ids::Hash,
     message::ToolCall,
     sandbox::{Entry, Exit},
 };
@@ -24,9 +28,9 @@ pub struct Seen {
     pub denials: u32,
     pub denials_in_a_row: u32,
     /// How often each call was made since the workspace last changed: its tool and arguments.
-    pub made: BTreeMap<(String, String), u32>,
+    pub made: BTreeMap<(String, Hash), u32>,
     /// How often each change of a file was tried in the turn, whatever came of it: its tool and arguments.
-    pub tried: BTreeMap<(String, String), u32>,
+    pub tried: BTreeMap<(String, Hash), u32>,
     /// Files that were changed, by whatever call, or were found to be as wished already.
     pub written: BTreeSet<String>,
     /// What stood at each path before its first change in the turn, and what stands there after the last.
@@ -116,7 +120,7 @@ impl Seen {
 
     /// Whether a file with this name at the end of its path is not as it was.
     pub fn is_other_than_before(&self, name: &str) -> bool {
-        self.versions.iter().any(|(path, (before, now))| path.ends_with(name) && before != now)
+        self.versions.iter().any(|(path, (before, now))| is_named(path, name) && before != now)
     }
 
     /// How often a call was made since the workspace last changed.
@@ -130,9 +134,14 @@ impl Seen {
     }
 }
 
-/// Calls with the same key are the same call, made again.
-pub fn key(tool_call: &ToolCall) -> (String, String) {
-    (tool_call.name.clone(), tool_call.arguments.clone())
+/// Calls with the same key are the same call, made again. By hash: arguments may hold whole files.
+pub fn key(tool_call: &ToolCall) -> (String, Hash) {
+    (tool_call.name.clone(), Hash::of(tool_call.arguments.as_bytes()))
+}
+
+/// Whether a path is that of a file with this name, which may have folders before it.
+pub fn is_named(path: &str, name: &str) -> bool {
+    Path::new(path).ends_with(name)
 }
 
 fn is_a_change(tool_call: &ToolCall) -> bool {

@@ -90,6 +90,10 @@ fn a_change_of_what_is_to_be_kept_is_pointed_out_twice() {
     assert_eq!(take_nudges(&mut history), ["kept"]);
     change(&mut history, 5, "mail.ini", "d");
     assert_eq!(take_nudges(&mut history), Vec::<String>::new());
+
+    let mut history = run("Set x in conf/schema.toml. Keep a.toml.");
+    change(&mut history, 1, "conf/schema.toml", "x");
+    assert_eq!(take_nudges(&mut history), Vec::<String>::new());
 }
 
 #[test]

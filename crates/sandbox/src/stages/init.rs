@@ -148,7 +148,7 @@ fn own_namespaces(host: &BTreeMap<String, String>) -> Result<Vec<String>, StageF
 /// Waits for the program, reaping whatever else ends. Our own end kills the rest.
 fn reap(program: Pid, host: &impl AsFd) -> i32 {
     let (code, signal) = loop {
-        match waitpid(None, None) {
+        match waitpid(None, Some(WaitPidFlag::__WALL)) {
             Ok(WaitStatus::Exited(pid, code)) if pid == program => break (Some(code), None),
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => break (None, Some(signal as i32)),
             Ok(_) | Err(Errno::EINTR) => {}
@@ -160,10 +160,11 @@ fn reap(program: Pid, host: &impl AsFd) -> i32 {
 }
 
 /// Whether nothing else is alive here. Each process of the namespace has one of our children above it, or is one: the kernel
-/// gives us those whose parents end.
+/// gives us those whose parents end. `__WALL`: also children that were made to end without a signal to us, which a plain
+/// wait does not see.
 fn is_alone() -> bool {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
             Ok(WaitStatus::StillAlive) => return false,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return error == Errno::ECHILD,

@@ -33,6 +33,25 @@ async fn survivors_are_gone_when_the_call_returns() {
     assert_eq!(processes_with(&mark), Vec::<u32>::new());
 }
 
+/// Children that are to end without a signal (which a plain wait leaves out), and some given to process 1 as its own. The call
+/// is over when process 1 has none left, so none may be overlooked.
+#[tokio::test]
+async fn children_that_a_plain_wait_does_not_see_are_gone_too() {
+    const CLONE: u32 = if cfg!(target_arch = "x86_64") { 56 } else { 220 };
+    const CLONE_PARENT: u32 = 0x8000;
+    let fixture = Fixture::new();
+    for flags in [0, CLONE_PARENT, CLONE_PARENT | 17] {
+        let mark = format!("unseen-{flags}-{}", std::process::id());
+        let script = format!(
+            "exec perl -e '$child = syscall({CLONE}, {flags}, 0, 0, 0, 0); if ($child == 0) {{ sleep 600 }} \
+             print $child > 0 ? \"made\" : \"not made\"' {mark}"
+        );
+        let called = fixture.sh(&script).await;
+        assert_eq!(called.stdout(), "made", "{}", called.stderr());
+        assert_eq!(processes_with(&mark), Vec::<u32>::new(), "flags {flags:#x}");
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_call_is_ended() {
     let fixture = Fixture::new();
