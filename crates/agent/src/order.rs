@@ -32,19 +32,30 @@ pub fn choose(accepted: &Accepted, step: &Step) -> Choice {
         return give_up(models, step, None);
     }
     let left_ms = accepted.answer_ms_max.saturating_sub(spent_ms(step));
-    let left = models.iter().filter(|model| may_be_asked(model, &step.failures));
+    let askable: Vec<&ModelRef> = models.iter().filter(|model| may_be_asked(model, &step.failures)).collect();
+    if askable.is_empty() {
+        return give_up(models, step, None);
+    }
+    let patience_for = |model: &ModelRef| left_ms.saturating_sub(backoff_ms(model, &step.failures));
+    // One that wants a longer pause than there is time for is no reason not to ask the next.
+    let in_time = askable.iter().copied().filter(|model| patience_for(model) >= PATIENCE_MS_MIN);
     let is_skipped = |model: &ModelRef| step.skipped.iter().any(|skipped| skipped.model == *model);
     // Those with open circuits come last, and then they are asked all the same: failing without having tried would
-    // help nobody.
-    let (ready, open): (Vec<&ModelRef>, Vec<&ModelRef>) = left.partition(|model| !is_skipped(model));
-    let Some(model) = ready.first().or(open.first()) else { return give_up(models, step, None) };
-    let backoff_ms = backoff_ms(model, &step.failures);
-    let patience_ms = left_ms.saturating_sub(backoff_ms);
-    if patience_ms < PATIENCE_MS_MIN {
+    // help nobody. Before them come those that let time run out already.
+    let (ready, open): (Vec<&ModelRef>, Vec<&ModelRef>) = in_time.partition(|model| !is_skipped(model));
+    let (fresh, slow): (Vec<&ModelRef>, Vec<&ModelRef>) =
+        ready.into_iter().partition(|model| !is_slow(model, &step.failures));
+    let Some(&model) = fresh.first().or(slow.first()).or(open.first()) else {
         return give_up(models, step, Some(accepted.answer_ms_max));
-    }
-    let is_last_resort = ready.len() + open.len() == 1 || ready.is_empty();
-    Choice::Ask { model: (*model).clone(), backoff_ms, patience_ms, is_last_resort }
+    };
+    // Whoever is asked now leaves the others their share of the time.
+    let patience_ms = (patience_for(model) / fresh.len().max(1) as u64).max(PATIENCE_MS_MIN);
+    let is_last_resort = askable.len() == 1 || is_skipped(model);
+    Choice::Ask { model: model.clone(), backoff_ms: backoff_ms(model, &step.failures), patience_ms, is_last_resort }
+}
+
+fn is_slow(model: &ModelRef, failures: &[Failure]) -> bool {
+    failures.iter().any(|failure| failure.model == *model && failure.class == ModelErrorClass::Timeout)
 }
 
 fn spent_ms(step: &Step) -> u64 {
@@ -122,7 +133,7 @@ mod tests {
 
     #[test]
     fn open_circuits_come_last_and_are_asked_all_the_same() {
-        check(&step(&[], &[]), Ok(("a/x", 0, 900_000, false)));
+        check(&step(&[], &[]), Ok(("a/x", 0, 450_000, false)));
         check(&step(&[], &["a/x"]), Ok(("b/y", 0, 900_000, false)));
         check(&step(&[], &["a/x", "b/y"]), Ok(("a/x", 0, 900_000, true)));
         check(&step(&[("b/y", Auth, 0)], &["a/x"]), Ok(("a/x", 0, 900_000, true)));
@@ -132,14 +143,23 @@ mod tests {
 
     #[test]
     fn all_attempts_at_one_answer_share_one_deadline() {
-        check(&step(&[("a/x", Timeout, 300_000)], &[]), Ok(("a/x", 500, 599_500, false)));
-        check(&step(&[("a/x", Timeout, 300_000), ("a/x", Timeout, 300_000)], &[]), Ok(("a/x", 1_000, 299_000, false)));
+        check(&step(&[("a/x", Network, 300_000)], &[]), Ok(("a/x", 500, 299_750, false)));
+        // One that hangs does not use up the time of the others.
+        check(&step(&[("a/x", Timeout, 450_000)], &[]), Ok(("b/y", 0, 450_000, false)));
+        let both = [("a/x", Timeout, 450_000), ("b/y", Timeout, 200_000)];
+        check(&step(&both, &[]), Ok(("a/x", 500, 249_500, false)));
         let late = [("a/x", Timeout, 450_000), ("b/y", Timeout, 449_999)];
         check(&step(&late, &[]), Err("no answer began within 900 s"));
         // A pause that would go beyond it is not waited for.
         let mut asked_to_wait = step(&[("a/x", RateLimited, 850_000)], &["b/y"]);
         asked_to_wait.failures[0].retry_after_ms = Some(60_000);
+        check(&asked_to_wait, Ok(("b/y", 0, 50_000, true)));
+        asked_to_wait.failures.push(Failure { model: model("b/y"), wall_ms: 1, ..asked_to_wait.failures[0].clone() });
         check(&asked_to_wait, Err("models.answer_s"));
+        // Nor does that of one keep the next from being asked.
+        let mut asked_to_wait = step(&[("a/x", RateLimited, 850_000)], &[]);
+        asked_to_wait.failures[0].retry_after_ms = Some(60_000);
+        check(&asked_to_wait, Ok(("b/y", 0, 50_000, false)));
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub enum ModelEvent {
     },
     /// A block is complete. Text blocks repeat what their deltas said.
     BlockDone(ProviderBlock),
+    /// What the provider has counted so far: what it charges for should the answer fail now. `Done` says it again.
+    Counted(Usage),
     Done {
         stop: StopReason,
         usage: Usage,
@@ -158,6 +160,8 @@ pub struct ModelError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
     pub context_tokens: u32,
+    /// Longest prompt it is given; `None`: nothing is known of that, or it refuses longer ones itself.
+    pub prompt_tokens_max: Option<u32>,
     pub output_tokens_max: u32,
     /// `None`: unknown, and a budget in USD then refuses.
     pub price: Option<Price>,

@@ -12,13 +12,18 @@ use homarus_contract::{
     journal::JournalError,
     machine::{Command, Machine, PromptMessage},
     message::{Block, StopReason, Thought, ToolCall, Usage},
-    model::{Admission, ModelError, ModelErrorClass, ModelEvent, ModelRef, ModelRequest, ProviderBlock},
+    model::{
+        Admission, ModelError, ModelErrorClass, ModelEvent, ModelInfo, ModelRef, ModelRequest, Price, ProviderBlock,
+    },
 };
 
 use crate::{DriverError, batch::Batch, journal_error, ports::Live, session::Session, settle::Merging};
 
 /// Tool calls of one answer beyond this are refused with it.
 const CALLS_PER_ANSWER_MAX: u32 = 32;
+/// Text has at least so many bytes to a token nearly always, and hardly ever more than the second.
+const BYTES_PER_TOKEN: u64 = 3;
+const BYTES_PER_TOKEN_MAX: u64 = 4;
 
 pub(crate) struct Ask {
     pub(crate) step: u32,
@@ -41,6 +46,11 @@ struct Answer {
     patience_ms: u64,
     /// Something of it came.
     has_begun: bool,
+    /// A rough count of the prompt's tokens.
+    prompt_tokens: u64,
+    /// What the provider has counted so far, and bytes of what came.
+    counted: Option<Usage>,
+    made_bytes: u64,
     /// What was thought before a block that is not there yet: journalled with it, or not at all.
     thoughts: Vec<String>,
     /// Text of the block that is not complete yet, as far as it was shown.
@@ -60,15 +70,12 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         let built = self.build_prompt(ask.messages)?;
         let info = self.driver.options.models.info(&ask.model);
         let output_tokens_max = info.output_tokens_max.min(self.driver.options.output_tokens_max);
-        let tokens = built.tokens_estimate.min(u64::from(info.context_tokens)) + u64::from(output_tokens_max);
-        let cost = info.price.map_or(0, |price| {
-            price.cost(&Usage {
-                input_tokens: Some(tokens - u64::from(output_tokens_max)),
-                output_tokens: Some(u64::from(output_tokens_max)),
-                ..Usage::default()
-            })
-        });
-        let reserved = Amount { cost, tokens, steps: 1 };
+        if let Some(message) = too_long(&ask.model, built.bytes, &info) {
+            let class = ModelErrorClass::ContextOverflow;
+            self.not_asked(ask.step, ask.model, class, message);
+            return Ok(());
+        }
+        let reserved = reservation(built.tokens_estimate, output_tokens_max, &info);
         let mut append = self.append();
         append.blobs.extend(built.blobs);
         append.budget.push(BudgetChange::Reserve(reserved));
@@ -87,14 +94,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             }
             Err(GateError::ModelDenied(message)) => {
                 // The machine asks the next model of the order, if there is one.
-                self.note(Event::ModelFailed {
-                    step: ask.step,
-                    model: ask.model,
-                    class: ModelErrorClass::Denied,
-                    message,
-                    retry_after_ms: None,
-                    wall_ms: 0,
-                });
+                self.not_asked(ask.step, ask.model, ModelErrorClass::Denied, message);
                 return Ok(());
             }
             Err(error) => return Err(journal_error(error)),
@@ -116,6 +116,9 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             wanted_ms,
             patience_ms: ask.patience_ms,
             has_begun: false,
+            prompt_tokens: built.tokens_estimate,
+            counted: None,
+            made_bytes: 0,
             thoughts: Vec::new(),
             shown: String::new(),
             has_blocks: false,
@@ -124,6 +127,11 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         };
         self.driver.options.sandbox.prepare_next();
         self.stream(answer, permit, request, free).await
+    }
+
+    /// It is not worth a request.
+    fn not_asked(&mut self, step: u32, model: ModelRef, class: ModelErrorClass, message: String) {
+        self.note(Event::ModelFailed { step, model, class, message, retry_after_ms: None, wall_ms: 0 });
     }
 
     /// Whether the model's circuit is open; the machine then names the next one, knowing why from the event.
@@ -193,7 +201,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                 }
                 event = stream.next(), if !answer.is_over => {
                     let event = event.unwrap_or_else(|| ModelEvent::Failed(ended_early()));
-                    answer.has_begun = true;
+                    answer.has_begun |= !matches!(event, ModelEvent::Counted(_));
                     let call_complete = self.model_event(&mut answer, event)?;
                     if call_complete && merge.is_none() {
                         self.start_ready(&mut batch).await?;
@@ -223,11 +231,16 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     fn model_event(&mut self, answer: &mut Answer, event: ModelEvent) -> Result<bool, DriverError> {
         match event {
             ModelEvent::TextDelta(text) => {
+                answer.made_bytes += text.len() as u64;
                 answer.shown.push_str(&text);
                 self.live(&Live::Text { text });
             }
             ModelEvent::CallStarted { name, .. } => self.live(&Live::CallStarted { name }),
-            ModelEvent::CallDelta { json, .. } => self.live(&Live::CallDelta { json }),
+            ModelEvent::CallDelta { json, .. } => {
+                answer.made_bytes += json.len() as u64;
+                self.live(&Live::CallDelta { json });
+            }
+            ModelEvent::Counted(usage) => answer.counted = Some(usage),
             ModelEvent::BlockDone(ProviderBlock::Text(text)) => {
                 answer.shown.clear();
                 if !text.trim().is_empty() {
@@ -266,9 +279,15 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     }
 
     fn answered(&mut self, answer: &mut Answer, stop: StopReason, usage: Usage) {
-        let price = self.driver.options.models.info(&answer.model).price;
-        let cost = price.filter(|_| usage.input_tokens.is_some() && usage.output_tokens.is_some());
-        let cost = cost.map(|price| price.cost(&usage));
+        if answer.has_blocks {
+            // Some formats send the last of them after what they led to.
+            self.note_thoughts(answer);
+        }
+        let info = self.driver.options.models.info(&answer.model);
+        let is_counted = usage.input_tokens.is_some() && usage.output_tokens.is_some();
+        // Beyond the length up to which the price is right nobody knows it.
+        let is_priced = info.prompt_tokens_max.is_none_or(|max| prompt_tokens(&usage) <= u64::from(max));
+        let cost = info.price.filter(|_| is_counted && is_priced).map(|price| price.cost(&usage));
         // What the provider does not count is booked as reserved.
         let counted = usage.input_tokens.is_some() || usage.output_tokens.is_some();
         let used = Amount {
@@ -288,7 +307,8 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             return;
         }
         answer.is_over = true;
-        self.note_budget(BudgetChange::Settle { reserved: answer.reserved, used: Amount::default() });
+        let price = self.driver.options.models.info(&answer.model).price;
+        self.note_budget(BudgetChange::Settle { reserved: answer.reserved, used: spent(answer, error.class, price) });
         self.note(Event::ModelFailed {
             step: answer.step,
             model: answer.model.clone(),
@@ -326,10 +346,52 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     }
 }
 
+/// What an answer can cost at most: a prompt that is written to the cache may be dearer than one that is not.
+fn reservation(prompt_tokens: u64, output_tokens_max: u32, info: &ModelInfo) -> Amount {
+    let output = u64::from(output_tokens_max);
+    let price = info.price.map(|price| Price { input: price.input.max(price.cache_write), ..price });
+    let usage = Usage { input_tokens: Some(prompt_tokens), output_tokens: Some(output), ..Usage::default() };
+    let cost = price.map_or(0, |price| price.cost(&usage));
+    Amount { cost, tokens: prompt_tokens.saturating_add(output), steps: 1 }
+}
+
+/// What an attempt that came to nothing has cost. A provider charges for what it made, whether it is of use or not; one that
+/// refused, or never answered, made nothing.
+fn spent(answer: &Answer, class: ModelErrorClass, price: Option<Price>) -> Amount {
+    let made = answer.made_bytes.div_ceil(BYTES_PER_TOKEN);
+    let has_answered = answer.counted.is_some() || made > 0 || class == ModelErrorClass::Protocol;
+    if !has_answered {
+        return Amount::default();
+    }
+    let counted = answer.counted.unwrap_or_default();
+    let usage = Usage {
+        input_tokens: counted.input_tokens.or(Some(answer.prompt_tokens)),
+        output_tokens: Some(counted.output_tokens.unwrap_or(0).max(made)),
+        ..counted
+    };
+    Amount { cost: price.map_or(0, |price| price.cost(&usage)), tokens: usage.total_tokens(), steps: 0 }
+}
+
+fn prompt_tokens(usage: &Usage) -> u64 {
+    Usage { output_tokens: None, ..*usage }.total_tokens()
+}
+
+/// Why this prompt is not sent at all. Counted low, so that none is refused that would fit.
+fn too_long(model: &ModelRef, prompt_bytes: u64, info: &ModelInfo) -> Option<String> {
+    let max = u64::from(info.prompt_tokens_max?);
+    let tokens = prompt_bytes / BYTES_PER_TOKEN_MAX;
+    (tokens > max).then(|| {
+        format!(
+            "the conversation has some {tokens} tokens, and {model} is given no more than {max}: its window, or the length up to \
+             which its price is known. Begin a new run, or use a model that takes more"
+        )
+    })
+}
+
 fn too_slow(patience_ms: u64) -> ModelError {
     ModelError {
         class: ModelErrorClass::Timeout,
-        message: format!("no answer began within {} s, which was left of models.answer_s", patience_ms.div_ceil(1000)),
+        message: format!("no answer began within {} s, its share of models.answer_s", patience_ms.div_ceil(1000)),
         raw: String::new(),
         retry_after_ms: None,
     }

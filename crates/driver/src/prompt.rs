@@ -31,6 +31,7 @@ pub(crate) struct Built {
     /// Parts that are not in the journal yet.
     pub(crate) blobs: Vec<Vec<u8>>,
     pub(crate) hashes: Vec<Hash>,
+    pub(crate) bytes: u64,
     /// A rough upper bound: bytes / 3.
     pub(crate) tokens_estimate: u64,
 }
@@ -106,6 +107,7 @@ impl Prompt {
             parts: PromptParts { kept: kept as u32, added: hashes[kept..].to_vec() },
             blobs,
             hashes,
+            bytes: bytes as u64,
             tokens_estimate: (bytes as u64).div_ceil(3),
         })
     }

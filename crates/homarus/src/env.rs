@@ -79,13 +79,15 @@ impl Variable {
 /// How this user reaches the network, for programs that are started with nothing else of these surroundings.
 #[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
 pub fn of_the_network() -> Vec<(&'static str, OsString)> {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 13] = [
         "PATH",
         "HOME",
         "USER",
         "SSH_AUTH_SOCK",
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
+        "CURL_CA_BUNDLE",
+        "REQUESTS_CA_BUNDLE",
         "https_proxy",
         "HTTPS_PROXY",
         "all_proxy",
@@ -93,6 +95,12 @@ pub fn of_the_network() -> Vec<(&'static str, OsString)> {
         "NO_PROXY",
     ];
     NAMES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect()
+}
+
+/// How this user's `pip` finds packages.
+#[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
+pub fn of_pip() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PIP_")).collect()
 }
 
 /// The first of these programs that is on the PATH.

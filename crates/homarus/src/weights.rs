@@ -16,6 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    env,
     exit::CliError,
     nearest::did_you_mean,
     show::progress::{Progress, Unit},
@@ -93,6 +94,7 @@ pub fn pull(entry: &Entry, folder: &Path, quiet: bool) -> Result<Pulled, CliErro
     }
     let parts = folder.join(format!("{}.parts", entry.name));
     fs::create_dir_all(&parts).map_err(|error| cannot(&parts, "be created", error))?;
+    let parts = fs::canonicalize(&parts).map_err(|error| cannot(&parts, "be found", error))?;
     let mut failures = Vec::new();
     for place in &entry.place {
         let fetched = if place.url.is_empty() {
@@ -181,6 +183,14 @@ fn pull_packages(entry: &Entry, place: &Place, parts: &Path, path: &Path, quiet:
     accept(&joined, &hex(&hasher.finalize()), entry, path)
 }
 
+/// A program that reaches the network for us. It is given no keys, and stands in a folder of ours: `python3 -m` looks for modules
+/// in the folder it stands in first, and that of the user may hold what an agent wrote.
+fn fetcher(program: &str, parts: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(env::of_the_network()).env("LC_ALL", "C.UTF-8").current_dir(parts);
+    command
+}
+
 /// The wheel of a package, from an earlier try or from `pip`.
 fn fetch_wheel(package: &str, parts: &Path) -> Result<PathBuf, String> {
     let folder = parts.join(package.replace("==", "-"));
@@ -189,7 +199,8 @@ fn fetch_wheel(package: &str, parts: &Path) -> Result<PathBuf, String> {
     }
     let fresh = parts.join("fresh");
     let _ = fs::remove_dir_all(&fresh);
-    let output = Command::new("python3")
+    let output = fetcher("python3", parts)
+        .envs(env::of_pip())
         .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
         .arg(&fresh)
         .arg(package)
@@ -228,7 +239,7 @@ fn read_member(wheel: &Path, member: &str, bytes_max: u64) -> Result<Vec<u8>, St
 /// One file over HTTP, with `curl` (it resumes, follows redirects and knows this machine's proxies).
 fn pull_url(entry: &Entry, url: &str, parts: &Path, path: &Path, quiet: bool) -> Result<(), String> {
     let part = parts.join("file.part");
-    let mut curl = Command::new("curl")
+    let mut curl = fetcher("curl", parts)
         .args(["--fail", "--location", "--proto", "=https,http", "--retry", "3", "--continue-at", "-"])
         .args(["--silent", "--show-error", "--max-filesize"])
         .arg(entry.bytes.to_string())

@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use homarus_contract::{
-    message::StopReason,
+    message::{StopReason, Usage},
     model::{ModelError, ModelEvent, ProviderBlock},
 };
 use serde_json::value::RawValue;
@@ -34,6 +34,16 @@ enum Open {
     Text { text: String, closed: bool },
     Call(OpenCall),
     Thought { json: String },
+}
+
+impl Open {
+    fn close(&mut self) {
+        match self {
+            Self::Text { closed, .. } => *closed = true,
+            Self::Call(call) => call.closed = true,
+            Self::Thought { .. } => {}
+        }
+    }
 }
 
 struct OpenCall {
@@ -86,6 +96,11 @@ impl Answer {
             *closed = true;
         }
         self.hand_on().await
+    }
+
+    /// What the provider has counted so far.
+    pub(crate) async fn counted(&self, usage: &Usage) {
+        self.sink.send(ModelEvent::Counted(*usage)).await;
     }
 
     /// A call begins. An empty `id` is replaced by one of ours.
@@ -142,6 +157,14 @@ impl Answer {
         self.hand_on().await
     }
 
+    /// What was begun before is whole: something else begins.
+    pub(crate) async fn close_all(&mut self) -> Result<(), ModelError> {
+        for block in &mut self.blocks {
+            block.close();
+        }
+        self.hand_on().await
+    }
+
     /// Whether a call with this key is open, and its id.
     pub(crate) fn open_call_id(&mut self, key: u64) -> Option<&str> {
         self.open_call(key).map(|call| call.id.as_str())
@@ -167,14 +190,7 @@ impl Answer {
         if matches!(said, StopReason::MaxTokens | StopReason::Refusal | StopReason::Interrupted) {
             self.drop_cut_calls();
         }
-        for block in &mut self.blocks {
-            match block {
-                Open::Text { closed, .. } => *closed = true,
-                Open::Call(call) => call.closed = true,
-                Open::Thought { .. } => {}
-            }
-        }
-        self.hand_on().await?;
+        self.close_all().await?;
         match said {
             StopReason::EndTurn | StopReason::ToolUse if self.blocks_done == 0 => {
                 Err(http::protocol("the model's answer was empty", ""))

@@ -39,7 +39,10 @@ pub(crate) async fn attempt(provider: Provider, request: ModelRequest, sink: Sin
     while let Some(event) = lines::next_sse(&mut lines).await? {
         if reading.event(&event).await? {
             lines.finish().await;
-            let stop = reading.answer.finish(reading.stop.unwrap_or(StopReason::EndTurn)).await?;
+            let Some(said) = reading.stop else {
+                return Err(http::protocol("anthropic ended its answer without saying why", lines.head()));
+            };
+            let stop = reading.answer.finish(said).await?;
             return Ok((stop, reading.usage));
         }
     }
@@ -70,7 +73,7 @@ impl Reading {
             http::protocol(&format!("anthropic sent an event that cannot be read: {error}"), &event.data)
         })?;
         match event {
-            WireEvent::MessageStart { message } => self.usage(message.usage),
+            WireEvent::MessageStart { message } => self.usage(message.usage).await,
             WireEvent::ContentBlockStart { index, content_block } => self.block_start(index, content_block).await?,
             WireEvent::ContentBlockDelta { index, delta } => match delta {
                 WireDelta::TextDelta { text } => self.answer.text(&text).await,
@@ -93,14 +96,15 @@ impl Reading {
                 {
                     self.answer.call_delta(index, &input).await?;
                 }
+                // A call is not closed by this: one that the limit on tokens cut off ends in the same way, and why the answer
+                // ended is said later. One whose arguments are a whole object is done already.
                 self.answer.end_text().await?;
-                self.answer.close_call(index).await?;
                 self.end_thinking().await?;
             }
             WireEvent::MessageDelta { delta, usage } => {
-                self.usage(usage);
+                self.usage(usage).await;
                 if let Some(reason) = delta.stop_reason {
-                    self.stop = Some(stop_reason(&reason));
+                    self.stop = Some(stop_reason(&reason)?);
                 }
             }
             WireEvent::MessageStop => return Ok(true),
@@ -113,11 +117,9 @@ impl Reading {
     }
 
     async fn block_start(&mut self, index: u64, block: WireBlock) -> Result<(), ModelError> {
+        self.answer.close_all().await?;
         match block {
-            WireBlock::Text { text } => {
-                self.answer.end_text().await?;
-                self.answer.text(&text).await;
-            }
+            WireBlock::Text { text } => self.answer.text(&text).await,
             WireBlock::ToolUse { id, name, input } => {
                 self.answer.start_call(index, &id, &name).await?;
                 self.whole_input = input.map(|input| input.to_string()).filter(|input| input.trim() != "{}");
@@ -144,22 +146,25 @@ impl Reading {
     }
 
     /// Later figures replace earlier ones: they are running totals.
-    fn usage(&mut self, wire: Option<WireUsage>) {
+    async fn usage(&mut self, wire: Option<WireUsage>) {
         let Some(wire) = wire else { return };
         self.usage.input_tokens = wire.input_tokens.or(self.usage.input_tokens);
         self.usage.output_tokens = wire.output_tokens.or(self.usage.output_tokens);
         self.usage.cache_read_tokens = wire.cache_read_input_tokens.or(self.usage.cache_read_tokens);
         self.usage.cache_write_tokens = wire.cache_creation_input_tokens.or(self.usage.cache_write_tokens);
+        self.answer.counted(&self.usage).await;
     }
 }
 
-fn stop_reason(text: &str) -> StopReason {
-    match text {
+fn stop_reason(text: &str) -> Result<StopReason, ModelError> {
+    Ok(match text {
+        // `pause_turn` asks to go on with tools of the provider's own, of which we offer none.
+        "end_turn" | "stop_sequence" | "pause_turn" => StopReason::EndTurn,
         "tool_use" => StopReason::ToolUse,
         "max_tokens" | "model_context_window_exceeded" => StopReason::MaxTokens,
         "refusal" => StopReason::Refusal,
-        _ => StopReason::EndTurn,
-    }
+        other => return Err(http::protocol("anthropic ended its answer for a reason nobody has heard of", other)),
+    })
 }
 
 fn render(request: &ModelRequest) -> Result<WireRequest<'_>, ModelError> {
@@ -177,7 +182,8 @@ fn render(request: &ModelRequest) -> Result<WireRequest<'_>, ModelError> {
         match turn {
             Turn::User { text } if text.trim().is_empty() => {}
             Turn::User { text } => push("user", vec![WireContent::Text { text, cache_control: None }]),
-            Turn::Assistant(mut parts) => {
+            Turn::Assistant(parts) => {
+                let mut parts = turns::without_last_thoughts(parts);
                 // What was signed goes back as it came. What other providers said may stand in any order; here
                 // text comes before calls.
                 if !parts.iter().any(|part| matches!(part, Part::Thought(_))) {

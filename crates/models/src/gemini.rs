@@ -82,6 +82,7 @@ impl Reading {
         }
         if let Some(wire) = chunk.usage {
             self.usage = wire.into();
+            self.answer.counted(&self.usage).await;
         }
         if chunk.feedback.is_some_and(|feedback| feedback.block_reason.is_some()) {
             self.stop = Some(StopReason::Refusal);
@@ -138,7 +139,10 @@ fn render(request: &ModelRequest) -> Result<WireRequest, ModelError> {
     for turn in turns::turns(&request.messages, &request.model) {
         let (role, parts) = match turn {
             Turn::User { text } => ("user", vec![WireOut::Text { text, thought_signature: None }]),
-            Turn::Assistant(parts) => ("model", said(parts, quirks::gemini_wants_signatures(&request.model.model))?),
+            Turn::Assistant(parts) => {
+                let parts = turns::without_last_thoughts(parts);
+                ("model", said(parts, quirks::gemini_wants_signatures(&request.model.model))?)
+            }
             Turn::Results(results) => {
                 let parts = results.into_iter().map(|result| WireOut::FunctionResponse {
                     function_response: WireResult {

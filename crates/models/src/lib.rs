@@ -20,6 +20,7 @@ mod json_scan;
 mod lines;
 mod names;
 mod quirks;
+mod reasoning;
 mod turns;
 
 mod anthropic;

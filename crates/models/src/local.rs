@@ -67,6 +67,8 @@ impl Local {
     pub(crate) fn info(&self) -> ModelInfo {
         ModelInfo {
             context_tokens: self.options.context_tokens,
+            // The worker counts exactly.
+            prompt_tokens_max: None,
             output_tokens_max: (self.options.context_tokens / 4).max(256),
             price: Some(Price { input: 0, output: 0, cache_read: 0, cache_write: 0 }),
             is_local: true,

@@ -21,8 +21,8 @@ use crate::{
 
 const KIND: ProviderKind = ProviderKind::Ollama;
 
-/// `context_tokens` is asked for explicitly: Ollama's own default is so small that it would silently
-/// cut the beginning off an agent's conversation.
+/// `context_tokens` is asked for explicitly: Ollama's own default is small. And a prompt that is longer is to be refused: unless
+/// it is told otherwise, Ollama silently leaves out what stands at its beginning, the task first of all.
 pub(crate) async fn attempt(
     provider: Provider,
     request: ModelRequest,
@@ -67,6 +67,7 @@ pub(crate) async fn attempt(
                 cache_read_tokens: None,
                 cache_write_tokens: None,
             };
+            answer.counted(&usage).await;
             return Ok((answer.finish(stop).await?, usage));
         }
     }
@@ -108,6 +109,8 @@ fn render(request: &ModelRequest, context_tokens: u32) -> Result<WireRequest<'_>
         messages,
         tools: openai::tools(request)?,
         stream: true,
+        truncate: false,
+        shift: false,
         options: WireOptions { num_predict: request.output_tokens_max, num_ctx: context_tokens },
     })
 }
@@ -119,6 +122,10 @@ struct WireRequest<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<WireTool<'a>>,
     stream: bool,
+    /// Whether messages may be left out to make the prompt fit.
+    truncate: bool,
+    /// Whether the beginning may be forgotten to go on beyond the context.
+    shift: bool,
     options: WireOptions,
 }
 

@@ -4,9 +4,11 @@ use homarus_contract::{
     message::{StopReason, Usage},
     model::{ModelError, ModelRequest},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
 
+pub(crate) use self::wire::WireTool;
+use self::wire::{
+    StreamOptions, WireCall, WireCallDelta, WireChunk, WireFunction, WireFunctionCall, WireMessage, WireRequest,
+};
 use crate::{
     answer::Answer,
     attempt::{Ending, Sink},
@@ -14,9 +16,12 @@ use crate::{
     http,
     lines::{self, Lines},
     names::{self, Offered},
+    reasoning::Reasoning,
     registry::Provider,
     turns::{self, Turn},
 };
+
+mod wire;
 
 const KIND: ProviderKind = ProviderKind::OpenAi;
 
@@ -27,7 +32,15 @@ pub(crate) async fn attempt(provider: Provider, request: ModelRequest, sink: Sin
     let response = http::send(&*provider.outbound, KIND, &request.model.model, call).await?;
     let mut lines = Lines::new(response.body);
     let answer = Answer::new(sink, Offered::new(&request.tools), request.messages.len());
-    let mut reading = Reading { answer, usage: Usage::default(), stop: None, refused: false, last_key: 0 };
+    let mut reading = Reading {
+        answer,
+        usage: Usage::default(),
+        stop: None,
+        refused: false,
+        last_key: 0,
+        reasoning: Reasoning::default(),
+        has_begun: false,
+    };
     loop {
         let event = match lines::next_sse(&mut lines).await {
             Ok(Some(event)) => event,
@@ -46,6 +59,7 @@ pub(crate) async fn attempt(provider: Provider, request: ModelRequest, sink: Sin
         return Err(http::protocol("the server ended its answer without saying that it was complete", lines.head()));
     };
     let said = if reading.refused { StopReason::Refusal } else { said };
+    reading.end_reasoning().await?;
     let stop = reading.answer.finish(said).await?;
     Ok((stop, reading.usage))
 }
@@ -57,6 +71,10 @@ struct Reading {
     refused: bool,
     /// The call that deltas without an index belong to.
     last_key: u64,
+    /// What has come of it since it was last handed on.
+    reasoning: Reasoning,
+    /// There was text, or a call.
+    has_begun: bool,
 }
 
 impl Reading {
@@ -68,30 +86,50 @@ impl Reading {
         }
         if let Some(usage) = chunk.usage {
             self.usage = usage.into();
+            self.answer.counted(&self.usage).await;
         }
         // One choice was asked for; others would be answers to nobody.
         let Some(choice) = chunk.choices.into_iter().flatten().find(|choice| choice.index == 0) else { return Ok(()) };
         if let Some(delta) = choice.delta {
-            if let Some(text) = delta.content {
-                self.answer.text(&text).await;
+            self.reasoning.take_in(delta.reasoning_content, delta.reasoning_details);
+            if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
+                self.text(&text).await?;
             }
             if let Some(text) = delta.refusal.filter(|text| !text.is_empty()) {
                 self.refused = true;
-                self.answer.text(&text).await;
+                self.text(&text).await?;
             }
             for call in delta.tool_calls.into_iter().flatten() {
                 self.call(call).await?;
             }
         }
-        if let Some(reason) = choice.finish_reason {
+        // Some servers say with every chunk that there is no reason yet.
+        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
             // How compatible servers say that they broke, with a status of 200.
             if matches!(reason.as_str(), "error" | "abort" | "insufficient_system_resource") {
                 let message = format!("it ended with {reason}");
                 return Err(http::from_stream_error(KIND, "", &message, data));
             }
-            self.stop = Some(stop_reason(&reason));
+            self.stop = Some(stop_reason(&reason, data)?);
         }
         Ok(())
+    }
+
+    /// Once the text has begun it is not cut in two by what is reasoned beside it.
+    async fn text(&mut self, text: &str) -> Result<(), ModelError> {
+        if !self.has_begun {
+            self.end_reasoning().await?;
+        }
+        self.has_begun = true;
+        self.answer.text(text).await;
+        Ok(())
+    }
+
+    async fn end_reasoning(&mut self) -> Result<(), ModelError> {
+        match self.reasoning.take() {
+            Some(json) => self.answer.thought(json).await,
+            None => Ok(()),
+        }
     }
 
     async fn call(&mut self, call: WireCallDelta) -> Result<(), ModelError> {
@@ -110,6 +148,8 @@ impl Reading {
         };
         if begins {
             self.answer.close_call(key).await?;
+            self.end_reasoning().await?;
+            self.has_begun = true;
             self.answer.start_call(key, &id, &name).await?;
         }
         self.last_key = key;
@@ -125,13 +165,15 @@ impl Reading {
     }
 }
 
-fn stop_reason(text: &str) -> StopReason {
-    match text {
-        "tool_calls" | "function_call" => StopReason::ToolUse,
-        "length" => StopReason::MaxTokens,
-        "content_filter" => StopReason::Refusal,
-        _ => StopReason::EndTurn,
-    }
+/// OpenAI's words, and those that compatible servers pass on of the models behind them.
+fn stop_reason(text: &str, data: &str) -> Result<StopReason, ModelError> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" => StopReason::EndTurn,
+        "tool_calls" | "tool_call" | "tool_use" | "function_call" => StopReason::ToolUse,
+        "length" | "max_tokens" | "max_length" | "model_length" => StopReason::MaxTokens,
+        "content_filter" | "refusal" | "safety" => StopReason::Refusal,
+        _ => return Err(http::protocol(&format!("the server ended its answer with {text:?}"), data)),
+    })
 }
 
 fn render<'a>(request: &'a ModelRequest, base_url: &str) -> Result<WireRequest<'a>, ModelError> {
@@ -143,6 +185,7 @@ fn render<'a>(request: &'a ModelRequest, base_url: &str) -> Result<WireRequest<'
         match turn {
             Turn::User { text } => messages.push(WireMessage::User { content: text }),
             Turn::Assistant(parts) => {
+                let reasoning = Reasoning::of(&parts);
                 let (text, calls) = turns::texts_and_calls(parts);
                 let tool_calls = calls.into_iter().map(|call| WireCall {
                     id: call.id,
@@ -150,7 +193,7 @@ fn render<'a>(request: &'a ModelRequest, base_url: &str) -> Result<WireRequest<'
                     function: WireFunctionCall { name: names::to_wire(&call.name), arguments: call.arguments },
                 });
                 let content = (!text.is_empty()).then(|| text.join("\n\n"));
-                messages.push(WireMessage::Assistant { content, tool_calls: tool_calls.collect() });
+                messages.push(WireMessage::Assistant { content, tool_calls: tool_calls.collect(), reasoning });
             }
             Turn::Results(results) => {
                 for result in results {
@@ -191,175 +234,6 @@ pub(crate) fn tools(request: &ModelRequest) -> Result<Vec<WireTool<'_>>, ModelEr
     tools.collect()
 }
 
-#[derive(Serialize)]
-struct WireRequest<'a> {
-    model: &'a str,
-    messages: Vec<WireMessage>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<WireTool<'a>>,
-    stream: bool,
-    stream_options: StreamOptions,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_completion_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "role", rename_all = "snake_case")]
-enum WireMessage {
-    System {
-        content: String,
-    },
-    User {
-        content: String,
-    },
-    Assistant {
-        content: Option<String>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        tool_calls: Vec<WireCall>,
-    },
-    Tool {
-        tool_call_id: String,
-        content: String,
-    },
-}
-
-#[derive(Serialize)]
-struct WireCall {
-    id: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: WireFunctionCall,
-}
-
-#[derive(Serialize)]
-struct WireFunctionCall {
-    name: String,
-    arguments: String,
-}
-
-#[derive(Serialize)]
-pub(crate) struct WireTool<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: WireFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct WireFunction<'a> {
-    name: String,
-    description: &'a str,
-    parameters: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct WireChunk {
-    /// Some servers send `null` with the last usage.
-    #[serde(default)]
-    choices: Option<Vec<WireChoice>>,
-    usage: Option<WireUsage>,
-    error: Option<WireError>,
-}
-
-#[derive(Deserialize)]
-struct WireChoice {
-    #[serde(default)]
-    index: u32,
-    delta: Option<WireDelta>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WireDelta {
-    content: Option<String>,
-    refusal: Option<String>,
-    tool_calls: Option<Vec<WireCallDelta>>,
-}
-
-#[derive(Deserialize)]
-struct WireCallDelta {
-    index: Option<u64>,
-    id: Option<String>,
-    function: Option<WireFunctionDelta>,
-}
-
-#[derive(Deserialize, Default)]
-struct WireFunctionDelta {
-    name: Option<String>,
-    arguments: Option<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct WireUsage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<WirePromptDetails>,
-}
-
-#[derive(Deserialize)]
-struct WirePromptDetails {
-    cached_tokens: Option<u64>,
-    cache_write_tokens: Option<u64>,
-}
-
-impl From<WireUsage> for Usage {
-    /// The wire counts cached tokens among the prompt's; we count each token once.
-    fn from(wire: WireUsage) -> Usage {
-        let details = wire.prompt_tokens_details;
-        let cache_read_tokens = details.as_ref().and_then(|details| details.cached_tokens);
-        let cache_write_tokens = details.as_ref().and_then(|details| details.cache_write_tokens);
-        let cached = cache_read_tokens.unwrap_or(0).saturating_add(cache_write_tokens.unwrap_or(0));
-        Usage {
-            input_tokens: wire.prompt_tokens.map(|tokens| tokens.saturating_sub(cached)),
-            output_tokens: wire.completion_tokens,
-            cache_read_tokens,
-            cache_write_tokens,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WireError {
-    Text(String),
-    Object {
-        message: Option<String>,
-        #[serde(rename = "type")]
-        kind: Option<String>,
-        code: Option<Value>,
-    },
-}
-
-impl WireError {
-    fn message(&self) -> &str {
-        match self {
-            Self::Text(text) => text,
-            Self::Object { message, .. } => message.as_deref().unwrap_or("no reason given"),
-        }
-    }
-
-    /// The code (a word or a number) is more exact than the type where both are given.
-    fn kind(&self) -> String {
-        match self {
-            Self::Text(_) => String::new(),
-            Self::Object { kind, code, .. } => {
-                let code = match code {
-                    Some(Value::String(code)) => Some(code.clone()),
-                    Some(Value::Number(code)) => Some(code.to_string()),
-                    _ => None,
-                };
-                code.or_else(|| kind.clone()).unwrap_or_default()
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -383,13 +257,5 @@ mod tests {
             let json = serde_json::to_value(render(&request, base_url).unwrap()).unwrap();
             assert_eq!(json[field], 7, "{base_url}");
         }
-    }
-
-    #[test]
-    fn each_token_is_counted_once() {
-        let wire = r#"{"prompt_tokens":100,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":10}}"#;
-        let usage: Usage = serde_json::from_str::<WireUsage>(wire).unwrap().into();
-        assert_eq!(usage.input_tokens, Some(30));
-        assert_eq!(usage.total_tokens(), 107);
     }
 }

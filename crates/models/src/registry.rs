@@ -233,12 +233,14 @@ impl Models for Registry {
         let is_ollama = provider.is_some_and(|options| options.kind == ProviderKind::Ollama);
         let is_local = is_ollama && !model.model.ends_with("cloud");
         let free = is_local.then_some(Price { input: 0, output: 0, cache_read: 0, cache_write: 0 });
-        let context_tokens = known.and_then(|known| known.context_tokens).unwrap_or(CONTEXT_TOKENS_DEFAULT);
         let output_max = known.and_then(|known| known.output_tokens_max).unwrap_or(OUTPUT_TOKENS_MAX_DEFAULT);
-        let own = |bound: fn(&ProviderOptions) -> Option<u32>| provider.and_then(bound).unwrap_or(u32::MAX);
+        let own = |bound: fn(&ProviderOptions) -> Option<u32>| provider.and_then(bound);
+        let bounds = [known.and_then(|known| known.context_tokens), own(|options| options.context_tokens)];
+        let prompt_tokens_max = bounds.into_iter().flatten().min();
         ModelInfo {
-            context_tokens: context_tokens.min(own(|options| options.context_tokens)),
-            output_tokens_max: output_max.min(own(|options| options.output_tokens_max)),
+            context_tokens: prompt_tokens_max.unwrap_or(u32::MAX).min(bounds[0].unwrap_or(CONTEXT_TOKENS_DEFAULT)),
+            prompt_tokens_max,
+            output_tokens_max: output_max.min(own(|options| options.output_tokens_max).unwrap_or(u32::MAX)),
             price: known.and_then(|known| known.price).or(free),
             is_local,
         }

@@ -47,7 +47,7 @@ struct Reading {
 impl Reading {
     /// How the answer ends, once it does.
     async fn event(&mut self, data: &str) -> Result<Option<Ending>, ModelError> {
-        let event: WireEvent = serde_json::from_str(data)
+        let mut event: WireEvent = serde_json::from_str(data)
             .map_err(|error| http::protocol(&format!("openai sent an event that cannot be read: {error}"), data))?;
         let key = event.output_index.unwrap_or_default();
         match event.kind.as_deref() {
@@ -61,7 +61,10 @@ impl Reading {
             }
             Some("response.output_item.added") => self.item_added(key, event.item, data).await?,
             Some("response.output_item.done") => self.item_done(key, event.item, data).await?,
-            Some("response.completed") => return Ok(Some((StopReason::EndTurn, usage(event.response)))),
+            Some("response.completed") => {
+                let usage = self.usage(event.response).await;
+                return Ok(Some((StopReason::EndTurn, usage)));
+            }
             Some("response.incomplete") => {
                 let why = event.response.as_ref().and_then(|response| response.incomplete_details.as_ref());
                 let said = match why.and_then(|why| why.reason.as_deref()) {
@@ -69,10 +72,11 @@ impl Reading {
                     Some("content_filter") => StopReason::Refusal,
                     _ => return Err(http::protocol("openai left its answer incomplete without saying why", data)),
                 };
-                return Ok(Some((said, usage(event.response))));
+                return Ok(Some((said, self.usage(event.response).await)));
             }
             Some("response.failed") => {
-                let error = event.response.and_then(|response| response.error).unwrap_or_default();
+                let error = event.response.as_mut().and_then(|response| response.error.take()).unwrap_or_default();
+                self.usage(event.response).await;
                 return Err(stream_error(error, data));
             }
             // The error stands in the event itself, or below `error` where a proxy wrote it.
@@ -89,6 +93,14 @@ impl Reading {
         Ok(None)
     }
 
+    async fn usage(&self, response: Option<WireResponse>) -> Usage {
+        let counted = usage(response);
+        if counted != Usage::default() {
+            self.answer.counted(&counted).await;
+        }
+        counted
+    }
+
     async fn item_added(&mut self, key: u64, item: Option<Value>, data: &str) -> Result<(), ModelError> {
         match read_item(item, data)?.0 {
             WireItem::FunctionCall { call_id, name, .. } => self.answer.start_call(key, &call_id, &name).await,
@@ -98,7 +110,9 @@ impl Reading {
 
     async fn item_done(&mut self, key: u64, item: Option<Value>, data: &str) -> Result<(), ModelError> {
         match read_item(item, data)? {
-            (WireItem::FunctionCall { call_id, name, arguments }, _) => {
+            // One that was cut off: why is said at the end of the answer.
+            (WireItem::FunctionCall { status: Some(status), .. }, _) if status == "incomplete" => Ok(()),
+            (WireItem::FunctionCall { call_id, name, arguments, .. }, _) => {
                 if !self.answer.knows_call(&call_id) {
                     self.answer.start_call(key, &call_id, &name).await?;
                 }
@@ -152,7 +166,7 @@ fn render(request: &ModelRequest) -> Result<WireRequest<'_>, ModelError> {
         match turn {
             Turn::User { text } => input.push(message("user", text)),
             Turn::Assistant(parts) => {
-                for part in parts {
+                for part in turns::without_last_thoughts(parts) {
                     input.push(match part {
                         Part::Text(text) => message("assistant", text),
                         Part::Call(call) => WireInput::FunctionCall {
@@ -263,6 +277,7 @@ enum WireItem {
         name: String,
         #[serde(default)]
         arguments: String,
+        status: Option<String>,
     },
     Reasoning {
         encrypted_content: Option<String>,

@@ -23,7 +23,7 @@ pub(crate) enum Turn {
     User {
         text: String,
     },
-    /// In the order it was said. At least one part is no thought, and the last one is none.
+    /// In the order it was said. At least one part is no thought.
     Assistant(Vec<Part>),
     /// Results of the calls of the turn before, in the order of those calls.
     Results(Vec<CallResult>),
@@ -35,6 +35,14 @@ pub(crate) enum Part {
     Call(Call),
     /// Reasoning of the very model that is asked now.
     Thought(String),
+}
+
+/// For formats in which a thought stands before what it led to: one at the end led to nothing.
+pub(crate) fn without_last_thoughts(mut parts: Vec<Part>) -> Vec<Part> {
+    while matches!(parts.last(), Some(Part::Thought(_))) {
+        parts.pop();
+    }
+    parts
 }
 
 /// The texts of an answer, then its calls, for formats that keep no order between them.
@@ -139,10 +147,7 @@ fn assistant(
             }
         }
     }
-    while matches!(parts.last(), Some(Part::Thought(_))) {
-        parts.pop();
-    }
-    if !parts.is_empty() {
+    if parts.iter().any(|part| !matches!(part, Part::Thought(_))) {
         turns.push(Turn::Assistant(parts));
     }
     if !results.is_empty() {
@@ -290,7 +295,8 @@ mod tests {
                 Part::Call(_) => "call",
             })
             .collect();
-        assert_eq!(kinds, ["own", "text", "own", "call"], "and nothing but thoughts is no answer");
+        assert_eq!(kinds, ["own", "text", "own", "call", "own"], "and nothing but thoughts is no answer");
+        assert_eq!(without_last_thoughts(parts.clone()), parts[..4]);
         assert_eq!(turns.len(), 3);
     }
 }

@@ -176,8 +176,8 @@ struct Answer {
     method: Method,
     /// The addresses that were asked, in order; the last gave the answer.
     asked: Vec<Url>,
-    /// Where it leads on, and why that was not followed.
-    stopped: Option<(String, String)>,
+    /// Where it leads on, if that is an address, and why that was not followed.
+    stopped: Option<(Option<Url>, String)>,
 }
 
 impl Method {
@@ -265,7 +265,7 @@ impl HttpRequest {
                     url = next;
                 }
                 Err(why) => {
-                    let target = url.join(target).map_or_else(|_| target.to_owned(), String::from);
+                    let target = url.join(target).ok();
                     return Ok(Answer { fetched, method, asked, stopped: Some((target, why)) });
                 }
             }
@@ -355,14 +355,19 @@ async fn show(answer: Answer, permit: Permit, context: ToolContext, layer: Layer
     for url in &asked[1..] {
         text.push_str(&format!("led to {}\n", one_line(url.as_str(), 500)));
     }
-    let media = one_line(&fetched.media_type(), 80);
+    // The words of the other side stand between the marks below, and nowhere else.
+    let media = fetched.media_type();
+    let media = if is_media_type(&media) { media.as_str() } else { "no known type" };
     let more = if fetched.is_cut { " and more that was not read" } else { "" };
-    text.push_str(&format!("status {}, {} bytes{more} of {media:?}\n", fetched.status, fetched.body.len()));
+    text.push_str(&format!("status {}, {} bytes{more} of {media}\n", fetched.status, fetched.body.len()));
     if let Some((target, why)) = stopped {
-        text.push_str(&format!(
-            "It leads to {}, which was not followed: {why}. Ask for that address yourself if you need it.\n",
-            one_line(&target, 500)
-        ));
+        text.push_str(&match target {
+            Some(target) => format!(
+                "It leads to {}, which was not followed: {why}. Ask for that address yourself if you need it.\n",
+                one_line(target.as_str(), 500)
+            ),
+            None => "It leads to something that is no address.\n".to_owned(),
+        });
     }
     let mut content = headers(&fetched, method);
     let (mut whole, mut receipt) = (Vec::new(), None);
@@ -391,6 +396,13 @@ async fn show(answer: Answer, permit: Permit, context: ToolContext, layer: Layer
         text.push_str(&web::outside(&call, &from, &content));
     }
     Ok(ToolOutput { text, is_error: false, exit: None, whole, wall_ms: 0, receipt, diff: LayerDiff::default() })
+}
+
+fn is_media_type(text: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
+    };
+    text.len() <= 80 && text.split_once('/').is_some_and(|(kind, name)| is_name(kind) && is_name(name))
 }
 
 /// The headers of the answer that are worth showing, all of them if it has nothing else.

@@ -1,6 +1,10 @@
 //! `homarus config`: values and where they come from, changes that keep what is there, mistakes with their line.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use crate::program::{Done, Program};
 
@@ -75,6 +79,34 @@ fn what_is_set_holds_in_the_next_command() {
     let mut pull = fixture.program.command(&["models", "pull"]);
     let done = Done::of(pull.env("HOMARUS_MODELS_DIR", "/dev/null/x").output().unwrap());
     assert!(done.code == 1 && done.stderr.contains("smollm2-135m"), "{done:?}");
+}
+
+/// What fetches weights gets no keys, and does not stand in the folder of the user: `python3 -m pip` would run a `pip.py` in it.
+#[test]
+fn fetching_weights_runs_nothing_of_the_workspace_and_sees_no_key() {
+    let fixture = Fixture::new(None);
+    let programs = fixture.program.home.join("programs");
+    fs::create_dir_all(&programs).unwrap();
+    for name in ["python3", "curl"] {
+        let script = format!("#!/bin/sh\n{{ pwd; env; }} > \"$HOME/{name}.seen\"\nexit 1\n");
+        fs::write(programs.join(name), script).unwrap();
+        fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut pull = fixture.program.command(&["models", "pull", "smollm2-135m"]);
+    pull.env("PATH", format!("{}:/usr/bin:/bin", programs.display())).env("PIP_RETRIES", "1");
+    let done = Done::of(pull.output().unwrap());
+    assert_eq!(done.code, 1, "{done:?}");
+    let seen = fs::read_to_string(fixture.program.home.join("python3.seen")).unwrap();
+    let (folder, variables) = seen.split_once('\n').unwrap();
+    assert!(
+        folder.ends_with("smollm2-135m.parts") && !Path::new(folder).starts_with(&fixture.program.workspace),
+        "{folder}"
+    );
+    assert!(!variables.contains("sk-test") && !variables.contains("OPENAI"), "{variables}");
+    assert!(variables.contains("PIP_RETRIES=1"), "how packages are found is known: {variables}");
+    if let Ok(seen) = fs::read_to_string(fixture.program.home.join("curl.seen")) {
+        assert!(!seen.contains("sk-test"), "{seen}");
+    }
 }
 
 #[test]

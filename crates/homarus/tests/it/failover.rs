@@ -28,6 +28,9 @@ scenarios! {
     broken_text_is_kept: "an answer that breaks off after text was shown: the text stays and the next step goes on from it", broken_text;
     call_of_a_broken_answer_runs_once: "an answer that breaks off after its tool call was complete: the call runs, once", broken_call;
     one_deadline_for_all_attempts: "no answer begins within `models.answer_s`: the run ends and says so", deadline;
+    a_model_that_hangs_leaves_time_for_the_next: "the first model takes the request and never answers: the next is asked in its share of `models.answer_s`", hanging;
+    a_failed_attempt_is_paid_for: "an answer came that cannot be used: what it cost is booked, and another is asked for", paid;
+    a_prompt_too_long_is_not_sent: "the conversation is longer than the model may be given: nothing is sent, and the run ends and says so", too_long;
     missing_fields_are_told_to_the_model: "arguments that miss fields: the tool refuses, and the model is told", missing_fields;
     tls_with_a_certificate_of_ones_own: "a server with a certificate of one's own: refused, and reached once `SSL_CERT_FILE` names it", tls;
     reasoning_survives_the_process: "sealed reasoning comes back from the journal in another process, to the same model only", reasoning;
@@ -181,6 +184,49 @@ fn deadline() {
     assert_eq!(failed["class"], "timeout");
     assert!(failed["wall_ms"].as_u64().unwrap() >= 900, "{failed}");
     assert_eq!(program.server.model_calls().len(), 1);
+}
+
+fn hanging() {
+    let program = Program::with_turns(vec![Turn::stall(); 4]);
+    let second = other(&program, vec![Turn::text("Done."); 3]);
+    configure(&program, &two(&program.server, &second, "models.answer_s = 4\n"));
+    let done = with_keys(program.bare_command(&AUTO));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(events_of(&program, "model_failed")[0]["class"], "timeout");
+    assert_eq!(events_of(&program, "model_result")[0]["served_by"], "second/m");
+}
+
+fn paid() {
+    let bad = Turn::call("file.write", json!("{\"path\": oops}"));
+    let good = Turn::text("Done.").usage(10, 5, 0, 0);
+    let used = |program: &Program| {
+        let done = program.output(&AUTO);
+        assert_eq!(done.code, 0, "{done:?}");
+        program.show()["budget"]["used"]["tokens"].as_u64().unwrap()
+    };
+    let alone = Program::with_turns(vec![good.clone(); 3]);
+    let after_another = Program::with_turns(vec![bad, good.clone(), good.clone(), good]);
+    let (plain, more) = (used(&alone), used(&after_another));
+    assert_eq!(events_of(&after_another, "model_failed")[0]["class"], "protocol");
+    assert!(more > plain + 100, "the prompt of the first attempt is booked: {plain} and {more}");
+    let budget = after_another.show()["budget"].clone();
+    assert_eq!(budget["reserved"]["tokens"], 0, "{budget}");
+    after_another.verify();
+}
+
+fn too_long() {
+    let program = Program::with_turns(vec![Turn::text("never asked for")]);
+    let second = other(&program, vec![Turn::text("never asked for")]);
+    let sections = two(&program.server, &second, "").replace("kind = ", "context_tokens = 5_000\nkind = ");
+    configure(&program, &sections);
+    let request = format!("Sort these words: {}", "words ".repeat(5_000));
+    let done = with_keys(program.bare_command(&["run", &request, "--approvals", "auto"]));
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stderr.contains("is given no more than 5000"), "{}", done.stderr);
+    let failed = &events_of(&program, "model_failed")[0];
+    assert_eq!(failed["class"], "context_overflow");
+    assert!(events_of(&program, "model_intent").is_empty());
+    assert!(program.server.requests().is_empty() && second.requests().is_empty());
 }
 
 fn missing_fields() {

@@ -388,7 +388,13 @@ impl Models for Scripted {
 
     fn info(&self, _model: &ModelRef) -> ModelInfo {
         let price = Some(Price { input: 1, output: 1, cache_read: 0, cache_write: 0 });
-        ModelInfo { context_tokens: 100_000, output_tokens_max: 1_000, price, is_local: false }
+        ModelInfo {
+            context_tokens: 100_000,
+            prompt_tokens_max: None,
+            output_tokens_max: 1_000,
+            price,
+            is_local: false,
+        }
     }
 }
 

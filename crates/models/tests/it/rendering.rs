@@ -206,6 +206,8 @@ async fn ollama() {
     assert_eq!(request.path, "/api/chat");
     let body = &request.body;
     assert_eq!(body["options"], json!({"num_predict": 512, "num_ctx": 16384}));
+    // Nothing of the conversation is left out in silence.
+    assert_eq!((&body["truncate"], &body["shift"]), (&json!(false), &json!(false)));
     assert_eq!(
         body["messages"][2]["tool_calls"][0]["function"],
         json!({"name": "file-write", "arguments": {"path": "a"}})

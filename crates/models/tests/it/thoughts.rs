@@ -124,6 +124,49 @@ async fn gemini_is_told_which_calls_were_anothers() {
     }
 }
 
+/// Servers that are compatible with OpenAI send reasoning in two forms, and the second part of it may come after the call it
+/// belongs to.
+#[tokio::test]
+async fn compatible_servers_get_back_what_they_sent() {
+    let chunk = |delta: Value| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]}).to_string();
+    let sealed = json!([{"type": "reasoning.encrypted", "index": 0, "id": "c1", "data": SEAL}]);
+    let call = json!({"index": 0, "id": "c1", "function": {"name": "file-write", "arguments": "{\"path\": \"a\"}"}});
+    let chunks = [
+        chunk(json!({"reasoning_content": "I weigh "})),
+        chunk(json!({"reasoning_content": "it.", "reasoning_details": []})),
+        chunk(json!({"content": "I look.", "reasoning_content": null})),
+        chunk(json!({"tool_calls": [call]})),
+        chunk(json!({"reasoning_details": sealed})),
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}).to_string(),
+        "[DONE]".to_owned(),
+    ];
+    let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
+    let kind = ProviderKind::OpenAi;
+    let server = ModelServer::with_turns(vec![Turn::raw_sse(&chunks), Turn::text("a"), Turn::text("b")]).await;
+    let registry = registry(kind, &server.base_url());
+    let said = ask(&registry, request(&model_of(kind))).await;
+    assert_eq!((said.streamed_text().as_str(), said.thoughts().len(), said.calls().len()), ("I look.", 2, 1));
+    let own = model_of(kind);
+    for model in [own.as_str(), "openai/another"] {
+        let call = said.blocks.iter().position(|block| matches!(block, ProviderBlock::ToolCall { .. })).unwrap();
+        let messages = vec![
+            Message::User { text: "go".to_owned() },
+            recorded(&said, model),
+            Message::ToolResult { call: CallId::new(1, call as u32), text: "ok".into(), is_error: false },
+        ];
+        ask(&registry, request_saying(&own, messages)).await.ok();
+    }
+    let assistant = |index: usize| server.model_calls()[index].body["messages"][2].clone();
+    assert_eq!(assistant(1)["content"], "I look.");
+    assert_eq!(
+        (&assistant(1)["reasoning_content"], &assistant(1)["reasoning_details"]),
+        (&json!("I weigh it."), &sealed)
+    );
+    assert_eq!(assistant(1)["tool_calls"][0]["id"], "c1");
+    let others = assistant(2).to_string();
+    assert!(!others.contains("reasoning") && !others.contains(SEAL), "{others}");
+}
+
 /// A block of thinking without its signature could not be given back: it is no thought to keep.
 #[tokio::test]
 async fn what_is_not_sealed_is_not_kept() {

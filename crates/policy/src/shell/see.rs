@@ -82,10 +82,17 @@ pub fn strip_keywords(simple: &mut Simple) -> Option<&'static str> {
     }
     if is(first, &["for", "select"]) {
         // `for f in a b`: names and values, no command.
+        let is_obeyed = simple.words.get(1).is_none_or(|name| may_be_obeyed(&name.text));
         simple.words.clear();
-        return None;
+        return is_obeyed.then_some("a loop that may set a variable which programs obey");
     }
     is(first, &["case", "function", "coproc"]).then_some("a `case`, `function` or `coproc`")
+}
+
+/// Whether a variable may be one that programs look at, as `PATH` or `https_proxy`.
+fn may_be_obeyed(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    !name.chars().all(is_plain) || name.ends_with("_proxy")
 }
 
 /// Looks for commands in the arguments of one.
@@ -124,7 +131,10 @@ pub fn look_inside(simple: &mut Simple, depth: u32) -> Found {
         found.too_complex |= nested.too_complex;
         simple.inner.extend(nested.commands);
     }
-    simple.transparent = assignments == 0 && !simple.inner.is_empty() && is_plain_shell_call(&simple.words);
+    simple.transparent = assignments == 0
+        && !simple.inner.is_empty()
+        && simple.redirects.is_empty()
+        && is_plain_shell_call(&simple.words);
     found
 }
 

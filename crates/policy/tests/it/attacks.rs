@@ -227,6 +227,12 @@ fn an_allow_covers_nothing_but_what_it_names() {
         "/tmp/make x",
         "cd x && make",
         "sh -c 'make; rm x'",
+        "sh -c 'make' > Makefile",
+        "bash -c make 2> x",
+        "for PATH in .; do make; done",
+        "for HOME in x; do git status; done",
+        "select HOME in x; do make; done",
+        "for \"PATH\" in .; do make; done",
         "sh -c \"$X\"",
         "sh -c make rm",
         "bash -ic 'make'",
@@ -276,7 +282,16 @@ fn grants_are_as_narrow_as_allow_rules() {
     let covers = |verb: &str, target: &str| grants.covering(&resource(verb, target)).is_some();
     assert!(covers("shell:run", "make a; make b"));
     assert!(covers("shell:run", "sh -c 'make a'"));
-    for line in ["make; rm x", "make $(rm x)", "make > x", "PATH=. make", "", "make `x`"] {
+    for line in [
+        "make; rm x",
+        "make $(rm x)",
+        "make > x",
+        "PATH=. make",
+        "",
+        "make `x`",
+        "sh -c 'make a' > x",
+        "for PATH in .; do make a; done",
+    ] {
         assert!(!covers("shell:run", line), "{line:?}");
     }
     assert!(covers("file:read", "a/b"));

@@ -27,7 +27,8 @@ rows! {
     refusal: "a refusal", Refusal, refused;
     content_filter: "a content filter", Refusal, filtered;
     prompt_blocked: "the prompt itself is blocked (Gemini)", Refusal, blocked;
-    end_of_no_known_kind: "an end whose reason nobody has heard of (Gemini, Responses)", Failure(Protocol), unknown_end;
+    end_of_no_known_kind: "an end whose reason nobody has heard of", Failure(Protocol), unknown_end;
+    end_without_a_word: "an end whose reason is empty, or none (Chat Completions, Messages)", Failure(Protocol), wordless;
     end_of_a_broken_server: "an end that says the server broke: `error`, `abort` (Chat Completions)", Failure(Unavailable), broken;
 }
 
@@ -94,10 +95,18 @@ async fn unknown_end(taken_as: Taken) {
     for (kind, ends) in [
         (ProviderKind::Gemini, &["MALFORMED_FUNCTION_CALL", "OTHER", "SOMETHING_NEW"][..]),
         (ProviderKind::OpenAiResponses, &["something_new"][..]),
+        (ProviderKind::OpenAi, &["something_new"][..]),
+        (ProviderKind::Anthropic, &["something_new"][..]),
     ] {
         for end in ends {
             let event = match kind {
                 ProviderKind::Gemini => format!(r#"{{"candidates":[{{"finishReason":"{end}","index":0}}]}}"#),
+                ProviderKind::OpenAi => {
+                    format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{end}"}}]}}"#)
+                }
+                ProviderKind::Anthropic => {
+                    format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{end}"}}}}"#)
+                }
                 _ => format!(
                     r#"{{"type":"response.incomplete","response":{{"incomplete_details":{{"reason":"{end}"}}}}}}"#
                 ),
@@ -105,4 +114,16 @@ async fn unknown_end(taken_as: Taken) {
             taken(&ask_turn(kind, framed(kind, &[beginning(kind), &[&event]].concat())).await, taken_as, kind);
         }
     }
+}
+
+/// Some servers send an empty reason with every chunk: then the connection breaks, and half a sentence is no answer.
+async fn wordless(taken_as: Taken) {
+    let kind = ProviderKind::OpenAi;
+    for end in [&[][..], &["[DONE]"][..]] {
+        let event = r#"{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":""}]}"#;
+        taken(&ask_turn(kind, framed(kind, &[&[event], end].concat())).await, taken_as, kind);
+    }
+    let kind = ProviderKind::Anthropic;
+    let end = [r#"{"type":"content_block_stop","index":0}"#, r#"{"type":"message_stop"}"#];
+    taken(&ask_turn(kind, framed(kind, &[beginning(kind), &end].concat())).await, taken_as, kind);
 }
