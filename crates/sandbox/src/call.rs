@@ -11,7 +11,7 @@ use std::{
 use homarus_contract::sandbox::{Exit, OutputChunk, OutputSink};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fs::{MemfdFlags, Mode, OFlags, memfd_create, openat},
+    fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, openat},
     net::{Shutdown, shutdown},
     pipe::{PipeFlags, pipe_with},
 };
@@ -73,13 +73,15 @@ pub struct Bounds {
     pub disk: Option<DiskBound>,
 }
 
-/// A memory file with this content, read from its start: standard input that needs no writer.
+/// A memory file with this content, read from its start: standard input that needs no writer. Sealed: what a call wrote to it
+/// would be memory that no limit counts as the call's.
 pub fn stdin_of(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let memory = memfd_create("stdin", MemfdFlags::CLOEXEC)?;
+    let memory = memfd_create("stdin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut at = 0;
     while at < bytes.len() {
         at += rustix::io::pwrite(&memory, &bytes[at..], at as u64)?;
     }
+    fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(memory)
 }
 

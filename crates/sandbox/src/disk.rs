@@ -1,12 +1,21 @@
 //! What a call's layer takes on the host's disk. No kernel bounds that for a folder, so the host looks while the call
-//! runs: at the free space, which costs nothing, and at the layer only when that has shrunk by enough.
+//! runs: at the free space, which costs nothing, and at the layer when that has shrunk by enough, and now and then.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
+    collections::BTreeSet,
+    ffi::CStr,
+    io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, fchmod, statat},
+    io::Errno,
+};
+
+use crate::layer::descent::{self, Visit};
 
 /// How often the free space is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -15,6 +24,9 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 const RESERVE_BYTES: u64 = 256 << 20;
 /// A walk may cost this share of the time at most.
 const WALK_SHARE: u32 = 10;
+/// The layer is walked so often whatever the free space says: others may make room meanwhile, and some file systems do not
+/// count files.
+const WALK_EVERY: Duration = Duration::from_secs(3);
 const BLOCK_BYTES: u64 = 512;
 
 /// The bound of one call.
@@ -24,7 +36,9 @@ pub struct DiskBound {
     bytes_max: u64,
     files_max: u64,
     before: Space,
+    /// No walk before this, and one after that.
     next_walk: Instant,
+    due: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +49,9 @@ struct Space {
 
 impl DiskBound {
     pub fn new(layer: &Path, bytes_max: u64, files_max: u64) -> io::Result<Self> {
-        Ok(Self { layer: layer.to_owned(), bytes_max, files_max, before: free(layer)?, next_walk: Instant::now() })
+        let now = Instant::now();
+        let (before, layer) = (free(layer)?, layer.to_owned());
+        Ok(Self { layer, bytes_max, files_max, before, next_walk: now, due: now + WALK_EVERY })
     }
 
     /// Whether the call has to be ended. What cannot be looked at ends it too.
@@ -49,12 +65,15 @@ impl DiskBound {
             return true;
         }
         let began = Instant::now();
-        if (taken.bytes <= self.bytes_max && taken.files <= self.files_max) || began < self.next_walk {
+        let is_wanted = taken.bytes > self.bytes_max || taken.files > self.files_max || began >= self.due;
+        if !is_wanted || began < self.next_walk {
             return false;
         }
-        let used = used(&self.layer, self.bytes_max, self.files_max);
-        self.next_walk = Instant::now() + began.elapsed() * WALK_SHARE;
-        used.bytes > self.bytes_max || used.files > self.files_max
+        let exceeded = holds_more(&self.layer, self.bytes_max, self.files_max);
+        let ended = Instant::now();
+        self.next_walk = ended + (ended - began) * WALK_SHARE;
+        self.due = self.next_walk.max(ended + WALK_EVERY);
+        exceeded
     }
 }
 
@@ -66,28 +85,72 @@ fn free(path: &Path) -> io::Result<Space> {
     Ok(Space { bytes: found.f_bavail.saturating_mul(found.f_frsize), files })
 }
 
-/// What is in a folder, as far as it takes to know that it is too much. What vanishes meanwhile does not count.
-fn used(folder: &Path, bytes_max: u64, files_max: u64) -> Space {
-    let mut used = Space { bytes: 0, files: 0 };
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            used.bytes += meta.blocks() * BLOCK_BYTES;
-            used.files += 1;
-            if used.bytes > bytes_max || used.files > files_max {
-                return used;
-            }
-            if meta.is_dir() {
-                folders.push(entry.path());
-            }
+/// Whether a folder holds more than that, or it cannot be told.
+fn holds_more(folder: &Path, bytes_max: u64, files_max: u64) -> bool {
+    // The call may close a folder while we are in it; one that does so each time wants it so.
+    const TRIES_MAX: u32 = 3;
+    for _ in 0..TRIES_MAX {
+        match walk(folder, bytes_max, files_max) {
+            Ok(_) => return false,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(_) => return true,
         }
     }
-    used
+    true
+}
+
+/// What is in a folder. An error if that is too much, or cannot be told; what vanishes meanwhile does not count.
+fn walk(folder: &Path, bytes_max: u64, files_max: u64) -> io::Result<Space> {
+    let mut used = Used {
+        now: Space { bytes: 0, files: 0 },
+        max: Space { bytes: bytes_max, files: files_max },
+        linked: BTreeSet::new(),
+    };
+    let (root, before) = descent::open::<Used>(CWD, folder)?;
+    descent::walk(&root, &mut used)?;
+    if let Some(mode) = before {
+        fchmod(&root, Mode::from_raw_mode(mode))?;
+    }
+    Ok(used.now)
+}
+
+struct Used {
+    now: Space,
+    max: Space,
+    /// Files with several names count once.
+    linked: BTreeSet<(u64, u64)>,
+}
+
+impl Visit for Used {
+    const BITS: u32 = 0o500;
+    /// The call goes on, and the folder is as it made it.
+    const RESTORE: bool = true;
+
+    fn found(&mut self, folder: &OwnedFd, name: &CStr, kind: FileType) -> io::Result<bool> {
+        let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(false),
+            stat => stat?,
+        };
+        self.now.files += 1;
+        let is_folder = kind == FileType::Directory;
+        if is_folder || stat.st_nlink == 1 || self.linked.insert((stat.st_dev, stat.st_ino)) {
+            self.now.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * BLOCK_BYTES;
+        }
+        if self.now.bytes > self.max.bytes || self.now.files > self.max.files {
+            return Err(io::Error::other("more than the call may write"));
+        }
+        Ok(true)
+    }
+
+    fn left(&mut self, _: &OwnedFd, _: &CStr) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -97,11 +160,25 @@ mod tests {
         for name in ["in/a", "in/b", "c"] {
             fs::write(folder.path().join(name), vec![1u8; 64 << 10]).unwrap();
         }
-        let all = used(folder.path(), u64::MAX, u64::MAX);
-        assert_eq!(all.files, 4);
-        assert!(all.bytes >= 3 * (64 << 10), "{all:?}");
-        assert_eq!(used(folder.path(), u64::MAX, 1).files, 2);
+        fs::hard_link(folder.path().join("c"), folder.path().join("in/c")).unwrap();
+        let all = walk(folder.path(), u64::MAX, u64::MAX).unwrap();
+        assert_eq!(all.files, 5);
+        assert!((3 * (64 << 10)..4 * (64 << 10)).contains(&all.bytes), "{all:?}");
+        assert!(walk(folder.path(), u64::MAX, 4).is_err() && walk(folder.path(), u64::MAX, 5).is_ok());
+        assert!(walk(folder.path(), 128 << 10, u64::MAX).is_err());
         // Nothing was taken since, so nothing is walked.
         assert!(!DiskBound::new(folder.path(), 0, 0).unwrap().is_exceeded() || free(folder.path()).is_err());
+    }
+
+    /// As where the file system does not count files, or somebody else makes room.
+    #[test]
+    fn a_layer_is_walked_now_and_then_though_nothing_seems_to_be_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let mut bound = DiskBound::new(folder.path(), u64::MAX, 0).unwrap();
+        bound.before = Space { bytes: 0, files: 0 };
+        assert!(!bound.is_exceeded());
+        bound.due = bound.next_walk;
+        assert!(bound.is_exceeded());
     }
 }

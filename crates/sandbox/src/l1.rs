@@ -2,10 +2,7 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -22,10 +19,10 @@ use homarus_contract::{
         Receipt, Sandbox, SandboxError, WorkerLauncher, WorkerProcess, WorkerSpec,
     },
 };
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     call::{self, Bounds, Launch, Running},
+    cancel::CancelOnDrop,
     disk::DiskBound,
     guest,
     layer::{Layers, diff, keep, merge, stage},
@@ -206,12 +203,24 @@ impl Inner {
         if let Some(mut ready) = self.spare.take() {
             let again = stdin.try_clone().map_err(setup)?;
             // One that has waited may have died meanwhile, or see an older mount table.
-            if ready.begin(call.clone(), again).is_ok() {
-                return Ok(ready);
+            match ready.begin(call.clone(), again) {
+                Ok(()) => return Ok(ready),
+                Err(first) => {
+                    drop(ready);
+                    let retried = self.launch_new(call.again().map_err(setup)?, stdin);
+                    return retried.map_err(|failure| {
+                        let detail = format!("{}; before that, {}: {}", failure.detail, first.step, first.detail);
+                        failed(StageFailure::new(&failure.step, detail))
+                    });
+                }
             }
         }
-        let mut running = self.start().map_err(failed)?;
-        running.begin(call, stdin).map_err(failed)?;
+        self.launch_new(call, stdin).map_err(failed)
+    }
+
+    fn launch_new(&self, call: CallSpec, stdin: OwnedFd) -> Result<Running, StageFailure> {
+        let mut running = self.start()?;
+        running.begin(call, stdin)?;
         Ok(running)
     }
 
@@ -245,13 +254,15 @@ impl Inner {
             Ok(result) => result,
             Err(error) => {
                 if layer.is_some() {
-                    self.layers.remove(&spec.layer).map_err(layer_error)?;
+                    // What cannot be removed only takes up space; why the call failed is what is to be told.
+                    let _ = self.layers.remove(&spec.layer);
                 }
                 return Err(error);
             }
         };
         let unused = layer.is_some() && done.diff.is_empty();
-        let layer = unused.then(|| self.layers.set_aside(&spec.layer)).transpose().map_err(layer_error)?;
+        // The call has run, and its result counts: a layer that cannot be set aside only takes up space.
+        let layer = unused.then(|| self.layers.set_aside(&spec.layer)).and_then(Result::ok);
         // The next call will find a sandbox ready; nobody waits for this, nor for what is left to clear away.
         spare::prepare(self);
         spare::put_away(self, Box::new(Leftover { ended, layer }));
@@ -295,7 +306,7 @@ impl Inner {
         }
         let diff = match layer {
             None => LayerDiff::default(),
-            Some(layer) => diff::read(workspace, &layer.upper, began).map_err(layer_error)?,
+            Some(layer) => diff::read(workspace, &layer.upper, began, bytes_max).map_err(layer_error)?,
         };
         let wall_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         let done = ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff };
@@ -356,26 +367,6 @@ pub fn receipt(started: &Started, took: Duration) -> Result<Receipt, SandboxErro
         limits,
         setup_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     })
-}
-
-/// Tells the thread that carries a call to end it when the future waiting for it is dropped.
-struct CancelOnDrop(OwnedFd);
-
-impl CancelOnDrop {
-    fn new() -> io::Result<Self> {
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-    }
-
-    fn signal(&self) -> io::Result<OwnedFd> {
-        self.0.as_fd().try_clone_to_owned()
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        // If the call has ended already, nobody listens.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
-    }
 }
 
 async fn blocking<T: Send + 'static>(

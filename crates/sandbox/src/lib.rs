@@ -15,6 +15,7 @@ pub mod selftest;
 pub mod stages;
 
 mod call;
+mod cancel;
 mod cgroup;
 mod disk;
 mod guest;

@@ -40,6 +40,8 @@ pub struct Host {
     readable: Vec<(PathBuf, PathBuf)>,
     exe: PathBuf,
     hidden: Vec<PathBuf>,
+    /// Where what is hidden would be seen in what is readable.
+    covered: Vec<PathBuf>,
     cache_paths: Vec<String>,
 }
 
@@ -54,6 +56,7 @@ impl Host {
             readable: Vec::new(),
             exe: fs::canonicalize(&options.exe)?,
             hidden: Vec::new(),
+            covered: Vec::new(),
             cache_paths: options.cache_paths.clone(),
         };
         for name in NAMESPACES {
@@ -79,10 +82,8 @@ impl Host {
         host.shown.binds.sort_by(|a, b| a.1.cmp(&b.1));
         host.readable.sort_by(|a, b| a.1.cmp(&b.1));
         host.readable.dedup();
-        for path in options.hidden.iter().chain([&options.state_dir]) {
-            // One that does not exist yet is hidden under the name it will have.
-            host.hidden.push(fs::canonicalize(path).unwrap_or_else(|_| path.clone()));
-        }
+        host.hidden = options.hidden.iter().chain([&options.state_dir]).map(|path| real(path)).collect();
+        host.covered = covered(&host.readable, &host.hidden)?;
         Ok(host)
     }
 
@@ -110,8 +111,13 @@ impl Host {
         }
         let owner = fs::metadata(&source).map_err(|error| SandboxError::Refused(error.to_string()))?;
         let mut secret: Vec<String> = protected::secret().map(str::to_owned).collect();
-        secret
-            .extend(self.hidden.iter().filter_map(|path| Some(path.strip_prefix(&source).ok()?.to_str()?.to_owned())));
+        for path in self.hidden.iter().filter_map(|path| path.strip_prefix(&source).ok()) {
+            let Some(path) = path.to_str() else {
+                let why = format!("{} in the workspace is to be hidden, and its name is not UTF-8", path.display());
+                return Err(SandboxError::Refused(why));
+            };
+            secret.push(path.to_owned());
+        }
         let program = match &spec.program {
             Program::Command { argv } => ProgramSpec::Command { argv: argv.clone() },
             Program::Internal { name } => ProgramSpec::Internal { name: name.clone() },
@@ -122,6 +128,7 @@ impl Host {
         stage.run_as = (self.id_maps.is_some() && owner.uid() != 0).then_some((owner.uid(), owner.gid()));
         stage.show.files = accounts(stage.run_as);
         stage.readable.clone_from(&self.readable);
+        stage.hidden.clone_from(&self.covered);
         stage.workspace = Some(WorkspaceSpec {
             source_id: (owner.dev(), owner.ino()),
             source,
@@ -215,6 +222,7 @@ fn call(program: ProgramSpec, cwd: PathBuf, mut env: BTreeMap<String, String>, l
         limits,
         show: Show::default(),
         readable: Vec::new(),
+        hidden: Vec::new(),
         workspace: None,
         writable: None,
         egress_port: None,
@@ -223,6 +231,37 @@ fn call(program: ProgramSpec, cwd: PathBuf, mut env: BTreeMap<String, String>, l
         cwd,
         run_as: None,
     }
+}
+
+/// The path without links. One that does not exist yet is taken under the name it will have.
+fn real(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    match found {
+        Some((above, real)) => match path.strip_prefix(above) {
+            Ok(rest) if rest != Path::new("") => real.join(rest),
+            _ => real,
+        },
+        None => path.to_owned(),
+    }
+}
+
+/// Where hidden paths would be seen in readable ones. What lies in a hidden path itself cannot be shown.
+fn covered(readable: &[(PathBuf, PathBuf)], hidden: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    let mut covered = Vec::new();
+    for (source, target) in readable {
+        for hidden in hidden {
+            if source.starts_with(hidden) {
+                let (shown, hidden) = (target.display(), hidden.display());
+                let why =
+                    format!("`sandbox.readable` has {shown}, which lies in {hidden}: that is never shown to a call");
+                return Err(io::Error::other(why));
+            }
+            if let Ok(rest) = hidden.strip_prefix(source) {
+                covered.push(target.join(rest));
+            }
+        }
+    }
+    Ok(covered)
 }
 
 /// Makes a path of the host visible read-only at the same place; links of the root stay links.
@@ -310,4 +349,46 @@ fn identity(map: &str) -> io::Result<String> {
 /// What an internal call of the probe is named.
 pub fn attempts_program() -> Program {
     Program::Internal { name: stages::ATTEMPTS.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_is_covered_where_it_would_be_seen() {
+        let path = PathBuf::from;
+        let readable = [(path("/home/me"), path("/home/me")), (path("/home/me/a"), path("/opt/link"))];
+        let hidden = [path("/home/me/a/state"), path("/home/other")];
+        let all = covered(&readable, &hidden).unwrap();
+        assert_eq!(all, [path("/home/me/a/state"), path("/opt/link/state")]);
+        let inside = [(path("/home/me/a/state/keys"), path("/home/me/a/state/keys"))];
+        assert!(covered(&inside, &hidden).unwrap_err().to_string().contains("never shown"));
+    }
+
+    #[test]
+    fn what_does_not_exist_yet_has_the_name_it_will_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir(there.join("folder")).unwrap();
+        std::os::unix::fs::symlink("folder", there.join("link")).unwrap();
+        assert_eq!(real(&there.join("link/not/yet")), there.join("folder/not/yet"));
+        assert_eq!(real(&there.join("link")), there.join("folder"));
+    }
+    /// A sandbox may have mounted the layer before it failed.
+    #[test]
+    fn a_call_that_is_tried_again_has_another_work_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (upper, work) = (dir.path().join("upper"), dir.path().join("work"));
+        let mut spec =
+            call(ProgramSpec::Command { argv: Vec::new() }, PathBuf::new(), BTreeMap::new(), Limits::default());
+        assert!(spec.clone().again().unwrap().workspace.is_none());
+        let layer = Some(LayerSpec { upper: upper.clone(), work: work.clone() });
+        let (source, target) = (PathBuf::new(), PathBuf::new());
+        let (secret, fixed, caches) = (Vec::new(), Vec::new(), Vec::new());
+        spec.workspace = Some(WorkspaceSpec { source, source_id: (0, 0), target, layer, secret, fixed, caches });
+        let layer = spec.again().unwrap().workspace.unwrap().layer.unwrap();
+        assert!(layer.upper == upper && layer.work != work && layer.work.is_dir());
+        assert_eq!(layer.work.parent(), work.parent());
+    }
 }

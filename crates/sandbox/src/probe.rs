@@ -207,7 +207,7 @@ pub fn one(
 
 /// The attempts also write, remove and replace in the workspace; the layer must tell all of it.
 fn check_layer(workspace: &Path, upper: &Path, began: SystemTime) -> Result<String, String> {
-    let diff = diff::read(workspace, upper, began).map_err(|error| error.to_string())?;
+    let diff = diff::read(workspace, upper, began, u64::MAX).map_err(|error| error.to_string())?;
     let has = |path: &str, wanted: fn(&Entry) -> bool| {
         diff.changes.iter().any(|change| change.path == path && wanted(&change.new))
     };

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use homarus_contract::sandbox::Entry;
+
 const RULES: &str = include_str!("../data/protected.txt");
 
 /// Out of reach when they exist, never merged; top level.
@@ -9,15 +11,47 @@ pub fn secret() -> impl Iterator<Item = &'static str> {
     of(Kind::Secret)
 }
 
+/// Every protected path at the top level.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    LIST.iter().map(|rule| rule.path)
+}
+
 /// Readable, never changed; top level. Those under `guard` are added, where they stand at the top.
 pub fn fixed() -> impl Iterator<Item = &'static str> {
     of(Kind::Startup).chain(of(Kind::Guard))
 }
 
-/// Why nothing of this kind may be put at this path, if nothing may.
-pub fn refusal(path: &str, is_folder: bool) -> Option<String> {
-    if must_be_folder(path) && !is_folder {
+/// What is to stand at a path, as far as that can make other programs obey it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A folder, or nothing at all.
+    Folder,
+    Link,
+    Other,
+}
+
+impl Shape {
+    pub fn of(new: &Entry) -> Self {
+        match new {
+            Entry::Folder { .. } | Entry::Absent => Self::Folder,
+            Entry::Symlink { .. } => Self::Link,
+            Entry::File { .. } => Self::Other,
+        }
+    }
+}
+
+/// Why nothing of this shape may be put at this path, if nothing may.
+pub fn refusal(path: &str, shape: Shape) -> Option<String> {
+    if must_be_folder(path) && shape != Shape::Folder {
         return Some("`.git` that is not a folder can point git anywhere".to_owned());
+    }
+    if shape == Shape::Link {
+        if let Some(rule) = LIST.iter().find(|rule| rule.lies_below(path)) {
+            return Some(format!("a link here decides what stands at `{}`", rule.path));
+        }
+        if within_git(path).is_some() {
+            return Some("a link among a repository's own repositories can point git anywhere".to_owned());
+        }
     }
     why_refused(path).or_else(|| why_refused_in_git(path))
 }
@@ -88,6 +122,16 @@ impl Rule {
             Kind::Guard => parts.windows(wanted.len()).any(|window| window == wanted),
         }
     }
+
+    /// Whether the path is that of a folder on the way to what is protected.
+    fn lies_below(&self, path: &str) -> bool {
+        let parts: Vec<&str> = path.split('/').collect();
+        let wanted: Vec<&str> = self.path.split('/').collect();
+        match self.kind {
+            Kind::Secret | Kind::Startup => wanted.len() > parts.len() && wanted.starts_with(&parts),
+            Kind::Guard => (1..wanted.len()).any(|length| parts.ends_with(&wanted[..length])),
+        }
+    }
 }
 
 /// Whether a thing that is not a folder may stand at this path: a `.git` that is a file or a link
@@ -97,15 +141,19 @@ pub fn must_be_folder(path: &str) -> bool {
 }
 
 /// Inside a repository's `.git` folder, any `hooks` folder or `config` file (of a submodule or a
-/// worktree) is obeyed as well.
+/// worktree) is obeyed as well, and `commondir` says where else git finds them.
 pub fn why_refused_in_git(path: &str) -> Option<String> {
-    let mut parts = path.split('/').skip_while(|part| *part != ".git").skip(1);
-    if !matches!(parts.next(), Some("modules" | "worktrees")) {
-        return None;
-    }
-    parts
-        .find(|part| matches!(*part, "hooks" | "config" | "config.worktree"))
+    within_git(path)?
+        .into_iter()
+        .find(|part| matches!(*part, "hooks" | "config" | "config.worktree" | "commondir"))
         .map(|part| format!("`{part}` of a repository is obeyed by git"))
+}
+
+/// The parts of a path after `.git/modules` or `.git/worktrees`, if it is or lies in one of them.
+fn within_git(path: &str) -> Option<Vec<&str>> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let at = parts.windows(2).position(|pair| pair[0] == ".git" && matches!(pair[1], "modules" | "worktrees"))?;
+    Some(parts[at + 2..].to_vec())
 }
 
 #[cfg(test)]
@@ -140,6 +188,21 @@ mod tests {
         assert!(why_refused_in_git("a/.git/modules/m/config").is_some());
         assert!(why_refused_in_git("a/config").is_none());
         assert!(why_refused_in_git(".git/refs/heads/config").is_none());
+        assert!(why_refused_in_git("a/.git/worktrees/w/commondir").is_some());
         assert!(must_be_folder("a/.git") && !must_be_folder("a/x.git"));
+    }
+
+    #[test]
+    fn no_link_may_stand_on_the_way_to_what_is_protected() {
+        for path in [".cargo", ".config", ".local", ".local/share", ".m2", "s/.git/info", "s/.git", ".git/modules/m"] {
+            assert!(refusal(path, Shape::Link).is_some(), "{path}");
+            let is_git = must_be_folder(path);
+            // The configuration of a kernel is a file of the name `.config`.
+            assert_eq!(refusal(path, Shape::Other).is_some(), is_git, "{path}");
+            assert!(refusal(path, Shape::Folder).is_none(), "{path}");
+        }
+        for path in ["sub/.cargo", "info", ".configure", "a/.git/refs", "link"] {
+            assert!(refusal(path, Shape::Link).is_none(), "{path}");
+        }
     }
 }

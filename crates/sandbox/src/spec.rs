@@ -1,6 +1,6 @@
 //! What the host tells the stages, and what they tell it back. Wire types of this crate alone.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use homarus_contract::sandbox::Limits;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct CallSpec {
     /// Read-only: what a user asked to be shown, as host path and the path inside. It is mounted with the call, over the
     /// scratch space it may lie in.
     pub readable: Vec<(PathBuf, PathBuf)>,
+    /// Paths inside that lie in what is readable and are to be out of reach.
+    pub hidden: Vec<PathBuf>,
     pub workspace: Option<WorkspaceSpec>,
     /// A folder it may write besides: host path (canonical) and the path inside.
     pub writable: Option<(PathBuf, PathBuf)>,
@@ -57,6 +59,17 @@ pub struct CallSpec {
     pub cwd: PathBuf,
     /// The tool runs as this id pair (the owner of the workspace), if it is not 0.
     pub run_as: Option<(u32, u32)>,
+}
+
+impl CallSpec {
+    /// The same call with a work folder that no overlay had yet: the kernel takes none twice.
+    pub fn again(mut self) -> io::Result<Self> {
+        if let Some(layer) = self.workspace.as_mut().and_then(|workspace| workspace.layer.as_mut()) {
+            layer.work.set_file_name("work-again");
+            fs::create_dir_all(&layer.work)?;
+        }
+        Ok(self)
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fsync, openat, openat2, statat},
+    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchmod, fsync, openat, openat2, statat},
     io::Errno,
 };
 
@@ -56,19 +56,32 @@ impl Root {
         }
     }
 
-    /// Names in a folder of it; empty if it is none.
-    pub fn names(&self, path: &str) -> io::Result<Vec<Vec<u8>>> {
-        let folder = match openat2(&self.fd, path, FOLDER, Mode::empty(), INSIDE) {
-            Ok(folder) => folder,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
+    /// Whether something of this name, not a path, stands in the folder itself.
+    pub fn has(&self, name: &str) -> bool {
+        statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// A folder of it; `None` if there is none.
+    pub fn folder(&self, path: &str) -> io::Result<Option<OwnedFd>> {
+        match openat2(&self.fd, path, FOLDER, Mode::empty(), INSIDE) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Names in a folder of it, at most one more than `max`; none if it is no folder.
+    pub fn names(&self, path: &str, max: usize) -> io::Result<Vec<Vec<u8>>> {
+        let Some(folder) = self.folder(path)? else { return Ok(Vec::new()) };
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&folder)? {
+        for entry in rustix::fs::Dir::new(folder)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
                 names.push(name.to_vec());
+            }
+            if names.len() > max {
+                break;
             }
         }
         Ok(names)
@@ -146,15 +159,28 @@ impl Place {
         let _ = beside.unlink(true);
         beside.remove();
         rustix::fs::mkdirat(&beside.folder, &beside.name, Mode::from_raw_mode(0o700))?;
-        let made = beside.set_mode(mode).and_then(|()| self.rename_here(&beside, false));
+        // No sync of its own: the rename that follows is synced, and with it what came before.
+        let made = beside.change_mode(mode, OFlags::DIRECTORY).and_then(|()| self.rename_here(&beside, false));
         made.inspect_err(|_| {
             let _ = beside.unlink(true);
         })
     }
 
-    /// Of a folder, found without following a link. Its owner need not be able to read it.
+    /// Of a folder, found without following a link. Its owner need not be able to read it. When this answers, the mode is on
+    /// the disk: syncing the folder above would not put it there.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        self.change_mode(mode, OFlags::DIRECTORY)
+        const OWNER_READS: u32 = 0o400;
+        let open = || openat(&self.folder, &self.name, FOLDER, Mode::empty());
+        // Before the change: after it, its owner may not be able to open it.
+        let folder = match open() {
+            Err(Errno::ACCESS) => {
+                self.change_mode(mode | OWNER_READS, OFlags::DIRECTORY)?;
+                open()?
+            }
+            folder => folder?,
+        };
+        fchmod(&folder, Mode::from_raw_mode(mode))?;
+        Ok(fsync(&folder)?)
     }
 
     /// The same of a file or a folder: for what lies in a layer.
@@ -190,4 +216,40 @@ pub fn join(folder: &str, name: &str) -> String {
 pub fn inside(root: &Path, path: &str) -> Option<PathBuf> {
     let climbs = path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
     (!climbs).then(|| root.join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn names_are_listed_up_to_one_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c", "d"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let root = Root::open(folder.path()).unwrap();
+        for (max, listed) in [(0, 1), (2, 3), (3, 4), (4, 4), (9, 4)] {
+            assert_eq!(root.names(".", max).unwrap().len(), listed, "{max}");
+        }
+        assert!(root.names("a", 9).unwrap().is_empty() && root.names("none", 9).unwrap().is_empty());
+        assert!(root.has("a") && !root.has("none"));
+    }
+
+    #[test]
+    fn a_folder_gets_its_mode_whatever_its_owner_may_do_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        let place = Root::open(folder.path()).unwrap().place("folder").unwrap().unwrap();
+        for mode in [0o755, 0o300, 0o000, 0o100, 0o700] {
+            place.set_mode(mode).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+        }
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink(".", &path).unwrap();
+        assert!(place.set_mode(0o777).is_err());
+    }
 }

@@ -1,6 +1,9 @@
 //! What stands at a path, as a diff says it.
 
-use std::io::{self, Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 use homarus_contract::{ids::Hash, sandbox::Entry};
 use rustix::fs::{FileType, Stat};
@@ -27,11 +30,26 @@ pub fn look(root: &Root, path: &str) -> io::Result<Seen> {
 }
 
 pub fn look_at(place: &Place) -> io::Result<Seen> {
+    look_once(place, &mut Hashes::default())
+}
+
+/// Hash and length of files that have several names, by device and inode.
+pub type Hashes = BTreeMap<(u64, u64), (Hash, u64)>;
+
+/// The same, where no file is read twice because it has two names.
+pub fn look_once(place: &Place, known: &mut Hashes) -> io::Result<Seen> {
     let Some(stat) = place.stat()? else { return Ok(Seen::Entry(Entry::Absent)) };
     let entry = match file_type(&stat) {
         FileType::Directory => Entry::Folder { mode: mode(&stat) },
         FileType::RegularFile => {
-            let (hash, bytes) = hash(place.open()?)?;
+            let id = (stat.st_dev, stat.st_ino);
+            let (hash, bytes) = match known.get(&id) {
+                Some(known) => *known,
+                None => hash(place.open()?)?,
+            };
+            if stat.st_nlink > 1 {
+                known.insert(id, (hash, bytes));
+            }
             Entry::File { hash, bytes, mode: mode(&stat) }
         }
         FileType::Symlink => match place.link_target()? {

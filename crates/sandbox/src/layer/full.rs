@@ -9,6 +9,7 @@ use homarus_contract::{
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 use super::{
+    allowed,
     beneath::Root,
     entry,
     entry::Seen,
@@ -132,7 +133,7 @@ fn what_a_killed_merge_left_waiting_is_taken_away() {
         let diff = layer(root, &[("new/deep/b", b"new".to_vec())], &[]);
         for folder in ["", "new", "new/deep"] {
             fs::create_dir_all(workspace.join(folder)).unwrap();
-            fs::write(workspace.join(folder).join(merge::temporary("new/deep/b")), "waits").unwrap();
+            fs::write(workspace.join(folder).join(allowed::temporary("new/deep/b")), "waits").unwrap();
         }
         run(root, &diff).unwrap();
         let names: Vec<String> = picture(&workspace).into_keys().collect();

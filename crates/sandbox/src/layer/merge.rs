@@ -8,7 +8,13 @@
 //! What needs room comes first: all new contents are written and synced beside their places, so that a full
 //! disk is met before anything was changed. When `run` answers, what it merged is on the disk.
 
-use std::{collections::BTreeMap, fs, io, io::Read, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use homarus_contract::{
     ids::Hash,
@@ -17,10 +23,11 @@ use homarus_contract::{
 use rustix::fs::Stat;
 
 use super::{
+    allowed::{Allowed, temporary},
+    apart,
     beneath::{Place, Root, inside, join},
     entry::{self, Seen},
 };
-use crate::protected;
 
 /// Why a merge did not come to its end.
 #[derive(Debug)]
@@ -33,9 +40,16 @@ pub enum Failed {
 
 /// `kept`: the folder for versions in conflict.
 pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> Result<MergeReport, Failed> {
-    let workspace = Root::open(workspace).map_err(Failed::Untouched)?;
-    let mut merge =
-        Merge { workspace, upper, kept, ready: BTreeMap::new(), locked: Vec::new(), report: MergeReport::default() };
+    let root = Root::open(workspace).map_err(Failed::Untouched)?;
+    let mut merge = Merge {
+        workspace: root,
+        upper,
+        kept,
+        ready: BTreeMap::new(),
+        locked: Vec::new(),
+        report: MergeReport::default(),
+    };
+    merge.check(diff, workspace).map_err(Failed::Untouched)?;
     merge.unlock(diff);
     let prepared = diff.changes.iter().try_for_each(|change| merge.prepare(change));
     let done = match prepared {
@@ -79,13 +93,24 @@ impl Merge<'_> {
         gone.into_iter().rev().chain(here).try_for_each(|change| self.one(change))
     }
 
+    /// The diff is ours, but it went through the journal; what it may touch is checked again.
+    fn check(&self, diff: &LayerDiff, workspace: &Path) -> io::Result<()> {
+        let allowed = Allowed::in_diff(&diff.changes, (&self.workspace, workspace));
+        // Contents wait under a name of their path: two under one would be taken for each other.
+        let mut names = BTreeSet::new();
+        for change in &diff.changes {
+            let path = &change.path;
+            let is_twice = !names.insert(temporary(path));
+            if inside(self.upper, path).is_none() || is_twice || allowed.why_never(change).is_some() {
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("`{path}` can never be merged")));
+            }
+        }
+        Ok(())
+    }
+
     /// Does of a change what needs room, and changes nothing yet.
     fn prepare(&mut self, change: &Change) -> io::Result<()> {
         let path = &change.path;
-        // The diff is ours, but it went through the journal; what it may touch is checked again.
-        if inside(self.upper, path).is_none() || protected::why_refused(path).is_some() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("`{path}` can never be merged")));
-        }
         let Entry::File { hash, mode, .. } = change.new else { return Ok(()) };
         self.sweep(path);
         // Whatever cannot be looked at now is found to be a conflict when its turn comes.
@@ -313,43 +338,9 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Keeps the call's version; where the layer is gone already, what an earlier merge kept.
+    /// Keeps the call's version, and answers where.
     fn keep(&self, change: &Change) -> io::Result<String> {
-        let Some(to) = inside(self.kept, &change.path).filter(|_| change.new != Entry::Absent) else {
-            // Nothing is kept of a removal, not even its folder: that may be a file in the call's version.
-            return Ok(String::new());
-        };
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let kept = match &change.new {
-            Entry::Absent => return Ok(String::new()),
-            Entry::Folder { .. } => fs::create_dir_all(&to),
-            Entry::Symlink { target } => match std::os::unix::fs::symlink(target, &to) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                other => other,
-            },
-            Entry::File { .. } => match self.open_upper(&change.path) {
-                Ok(mut from) => fs::File::create(&to).and_then(|mut file| {
-                    io::copy(&mut from, &mut file)?;
-                    file.sync_all()
-                }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-                Err(error) => Err(error),
-            },
-        };
-        kept?;
-        self.sync_kept(&to)?;
-        Ok(to.to_string_lossy().into_owned())
-    }
-
-    /// The names on the way to a kept version: the layer, the only other copy, is removed after the merge.
-    fn sync_kept(&self, to: &Path) -> io::Result<()> {
-        const RUN_AND_CONFLICTS: usize = 2;
-        let above = self.kept.ancestors().nth(RUN_AND_CONFLICTS).unwrap_or(self.kept);
-        let folders = to.ancestors().skip(1).take_while(|folder| folder.starts_with(above));
-        folders.into_iter().try_for_each(|folder| fs::File::open(folder)?.sync_all())
+        apart::keep(self.kept, &change.path, &change.new, || self.open_upper(&change.path))
     }
 }
 
@@ -386,11 +377,6 @@ fn replaces(old: &Entry) -> bool {
     matches!(old, Entry::File { .. } | Entry::Symlink { .. })
 }
 
-/// The same name each time, so that a repeated merge replaces what a killed one left.
-pub(super) fn temporary(path: &str) -> String {
-    format!(".homarus-merge-{}", Hash::of(path.as_bytes()).short())
-}
-
 /// As root, a changed file stays its owner's, and a new one is its folder's owner's.
 fn keep_owner(before: Option<Stat>, place: &Place, file: &fs::File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
@@ -402,86 +388,4 @@ fn keep_owner(before: Option<Stat>, place: &Place, file: &fs::File) -> io::Resul
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-
-    fn change(path: &str, old: Entry, new: Entry) -> Change {
-        Change { path: path.to_owned(), old, new }
-    }
-
-    /// Merges into `workspace` beside a layer in which the file `new` is.
-    fn merged(folder: &Path, changes: Vec<Change>) -> MergeReport {
-        let (upper, kept) = (folder.join("upper"), folder.join("kept"));
-        fs::create_dir_all(&upper).unwrap();
-        fs::write(upper.join("new"), "new").unwrap();
-        run(&folder.join("workspace"), &upper, &kept, &LayerDiff { changes, ..LayerDiff::default() }).unwrap()
-    }
-
-    fn folder() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("workspace")).unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_merge_that_was_killed_while_it_made_a_folder_is_done_again() {
-        let folder = folder();
-        let workspace = folder.path().join("workspace");
-        fs::create_dir(workspace.join(temporary("made"))).unwrap();
-        let report = merged(folder.path(), vec![change("made", Entry::Absent, Entry::Folder { mode: 0o755 })]);
-        assert_eq!((report.merged.len(), report.conflicts.len()), (1, 0), "{report:?}");
-        assert_eq!(fs::metadata(workspace.join("made")).unwrap().permissions().mode() & 0o777, 0o755);
-        assert_eq!(fs::read_dir(&workspace).unwrap().count(), 1, "nothing of ours is left");
-    }
-
-    #[test]
-    fn a_folder_is_never_there_with_another_mode_than_it_shall_have() {
-        let folder = folder();
-        let workspace = folder.path().join("workspace");
-        let paths: Vec<String> = (0..300).map(|number| format!("f{number:03}")).collect();
-        let changes = paths.iter().map(|path| change(path, Entry::Absent, Entry::Folder { mode: 0o755 })).collect();
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // As a takeover after a kill at any instant would see it.
-                let mut next = 0;
-                while next < paths.len() && !done.load(Ordering::Relaxed) {
-                    if let Ok(made) = fs::metadata(workspace.join(&paths[next])) {
-                        assert_eq!(made.permissions().mode() & 0o777, 0o755, "{}", paths[next]);
-                        next += 1;
-                    }
-                }
-            });
-            assert_eq!(merged(folder.path(), changes).merged.len(), paths.len());
-            done.store(true, Ordering::Relaxed);
-        });
-    }
-
-    #[test]
-    fn a_merge_that_was_killed_between_a_folder_and_what_takes_its_place_is_done_again() {
-        let file = Entry::File { hash: Hash::of(b"new"), bytes: 3, mode: 0o644 };
-        let old_file = Entry::File { hash: Hash::of(b"old"), bytes: 3, mode: 0o644 };
-        let link = Entry::Symlink { target: "elsewhere".to_owned() };
-        let made = Entry::Folder { mode: 0o755 };
-        for (path, old, new) in [
-            ("new", made.clone(), file.clone()),
-            ("new", made.clone(), link.clone()),
-            ("new", old_file.clone(), made.clone()),
-            ("new", link, made),
-        ] {
-            // What was there is gone, what shall be is not there yet.
-            let folder = folder();
-            let report = merged(folder.path(), vec![change(path, old, new.clone())]);
-            assert_eq!((report.merged.len(), report.conflicts.len()), (1, 0), "{new:?}");
-            let root = Root::open(&folder.path().join("workspace")).unwrap();
-            let Seen::Entry(now) = entry::look_at(&root.place(path).unwrap().unwrap()).unwrap() else { panic!() };
-            assert!(is_same(&now, &new), "{now:?} is not {new:?}");
-        }
-        // A file that somebody took away is one that somebody took away.
-        let folder = folder();
-        let report = merged(folder.path(), vec![change("new", old_file, file)]);
-        assert_eq!((report.merged.len(), report.conflicts.len()), (0, 1));
-    }
-}
+mod tests;

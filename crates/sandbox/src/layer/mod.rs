@@ -1,21 +1,30 @@
 //! Layers: what a call wrote, read and merged by trusted host code after the call is dead.
 
 use std::{
+    ffi::CStr,
     fs::{self, Permissions},
     io,
-    os::unix::fs::{PermissionsExt, chown},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{PermissionsExt, chown},
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use homarus_contract::sandbox::LayerId;
+use rustix::fs::{AtFlags, CWD, FileType, unlinkat};
 
-use crate::spec::LayerSpec;
+use crate::{layer::descent::Visit, spec::LayerSpec};
 
+pub mod allowed;
+pub mod apart;
 pub mod beneath;
+pub mod descent;
 pub mod diff;
 pub mod entry;
 pub mod keep;
+pub mod linked;
 pub mod merge;
 pub mod stage;
 pub mod text;
@@ -145,28 +154,30 @@ fn make_all(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-/// Removes a tree even where a call, or the kernel's work folder, left folders without permissions.
+/// Removes a tree even where a call, or the kernel's work folder, left folders without permissions, and however deep it is.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-        other => return other,
-    }
-    open_up(path)?;
-    fs::remove_dir_all(path)
+    let (root, _) = descent::open::<Removal>(CWD, path)?;
+    descent::walk(&root, &mut Removal)?;
+    drop(root);
+    fs::remove_dir(path)
 }
 
-fn open_up(path: &Path) -> io::Result<()> {
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            }
+struct Removal;
+
+impl Visit for Removal {
+    const BITS: u32 = 0o700;
+    const RESTORE: bool = false;
+
+    fn found(&mut self, folder: &OwnedFd, name: &CStr, kind: FileType) -> io::Result<bool> {
+        if kind == FileType::Directory {
+            return Ok(true);
         }
+        gone(unlinkat(folder, name, AtFlags::empty()).map_err(Into::into)).map(|()| false)
     }
-    Ok(())
+
+    fn left(&mut self, folder: &OwnedFd, name: &CStr) -> io::Result<()> {
+        gone(unlinkat(folder, name, AtFlags::REMOVEDIR).map_err(Into::into))
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +203,33 @@ mod beside {
         layers.sweep();
         assert!(!theirs.exists() && ours.is_dir(), "ours is removed by whoever set it aside");
         assert!(layers.upper(&id).is_dir());
+    }
+
+    /// A call made it: no path leads to its end, and a thread has little room for recursion.
+    #[test]
+    fn a_tree_is_removed_however_deep_it_is() {
+        const LEVELS: usize = 3_000;
+        let state = tempfile::tempdir().unwrap();
+        let top = state.path().join("top");
+        let (long, short) = ("n".repeat(255), "d".to_owned());
+        for (name, levels) in [(long, 40), (short, LEVELS)] {
+            fs::create_dir(&top).unwrap();
+            let (mut at, _) = descent::open::<Removal>(CWD, top.as_path()).unwrap();
+            for level in 0..levels {
+                rustix::fs::mkdirat(&at, &name, rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
+                let below = descent::open::<Removal>(&at, name.as_str()).unwrap().0;
+                let file = format!("file{level}");
+                let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+                rustix::fs::openat(&at, file, flags, rustix::fs::Mode::empty()).unwrap();
+                rustix::fs::fchmod(&at, rustix::fs::Mode::from_raw_mode(level as u32 % 2 * 0o100)).unwrap();
+                at = below;
+            }
+            let top = top.clone();
+            let small = std::thread::Builder::new().stack_size(128 << 10);
+            small.spawn(move || remove_tree(&top).unwrap()).unwrap().join().unwrap();
+        }
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+        assert_eq!(remove_tree(&top).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     /// Calls of one answer begin and end at the same time: none may pull the run's folder from under another.

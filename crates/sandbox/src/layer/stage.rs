@@ -9,12 +9,12 @@ use std::{
 use homarus_contract::sandbox::{Change, ContentSource, Entry, LayerDiff};
 
 use super::{
+    allowed::Allowed,
     beneath::{Root, inside},
     diff::{CHANGES_MAX, sync},
     entry::{self, Seen},
     text,
 };
-use crate::protected;
 
 /// Writes the files of `changes` into `upper` and answers what can be merged.
 pub fn write(
@@ -28,14 +28,20 @@ pub fn write(
         return Ok(LayerDiff { changes: Vec::new(), refused: vec![(".".to_owned(), why.clone())], text: why });
     }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
+    let lower = Root::open(workspace)?;
+    let allowed = Allowed::in_diff(&changes, (&lower, workspace));
     let mut diff = LayerDiff::default();
     for change in changes {
-        match put(upper, &change, contents)? {
+        let put = match allowed.why_never(&change) {
+            Some(why) => Err(why),
+            None => put(upper, &change, contents)?,
+        };
+        match put {
             Ok(()) => diff.changes.push(change),
             Err(why) => diff.refused.push((change.path, why)),
         }
     }
-    let (lower, upper) = (Root::open(workspace)?, Root::open(upper)?);
+    let upper = Root::open(upper)?;
     sync(&diff, &upper)?;
     diff.text = shown(&diff, &lower, &upper)?;
     Ok(diff)
@@ -44,10 +50,6 @@ pub fn write(
 /// The inner error says why this change can never be merged.
 fn put(upper: &Path, change: &Change, contents: &ContentSource) -> io::Result<Result<(), String>> {
     let Some(to) = inside(upper, &change.path) else { return Ok(Err("the path climbs".to_owned())) };
-    let is_folder = matches!(change.new, Entry::Folder { .. });
-    if let Some(why) = protected::refusal(&change.path, is_folder || change.new == Entry::Absent) {
-        return Ok(Err(why));
-    }
     match &change.new {
         Entry::File { hash, .. } => {
             let Some(content) = contents(hash) else {
@@ -83,4 +85,32 @@ fn shown(diff: &LayerDiff, lower: &Root, upper: &Root) -> io::Result<String> {
         }
     }
     Ok(lead + &text::render(&as_expected, lower, upper))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use homarus_contract::ids::Hash;
+
+    use super::*;
+
+    /// Each was changed by a call of its own, and together they are no tree.
+    #[test]
+    fn nothing_is_put_into_what_shall_be_no_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, upper) = (dir.path().join("workspace"), dir.path().join("upper"));
+        fs::create_dir(&workspace).unwrap();
+        fs::create_dir(&upper).unwrap();
+        let file = Entry::File { hash: Hash::of(b"x"), bytes: 1, mode: 0o644 };
+        let link = Entry::Symlink { target: dir.path().to_str().unwrap().to_owned() };
+        let change = |path: &str, new: Entry| Change { path: path.to_owned(), old: Entry::Absent, new };
+        let changes =
+            vec![change("a", link.clone()), change("a/x", file.clone()), change("b", file), change(".m2", link)];
+        let contents: ContentSource = Arc::new(|_| Some(b"x".to_vec()));
+        let diff = write(&workspace, &upper, changes, &contents).unwrap();
+        let paths = |path: &Change| path.path.clone();
+        assert_eq!(diff.changes.iter().map(paths).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(diff.refused.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), [".m2", "a/x"]);
+    }
 }

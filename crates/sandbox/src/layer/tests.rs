@@ -243,7 +243,7 @@ impl Case {
         unmount(at("view"), UnmountFlags::empty()).unwrap();
         assert_eq!(seen, after, "case {number}: the overlay itself: {ops:?}");
         assert_eq!(picture(&workspace), before, "case {number}: the workspace before any merge");
-        let diff = diff::read(&workspace, &at("upper"), began).unwrap();
+        let diff = diff::read(&workspace, &at("upper"), began, u64::MAX).unwrap();
         assert!(diff.refused.is_empty(), "case {number}: {:?}", diff.refused);
         Self { folder, workspace, ops, before, after, diff, chance }
     }

@@ -180,7 +180,7 @@ impl Trial<'_> {
             .map_err(|failure| format!("{}: {}", failure.step, failure.detail))?;
         drop((careless, terminal));
         let diff = match &layer {
-            Some(layer) => diff::read(&spec.workspace, &layer.upper, began).map_err(text)?,
+            Some(layer) => diff::read(&spec.workspace, &layer.upper, began, options.layer_bytes_max).map_err(text)?,
             None => LayerDiff::default(),
         };
         Ok(After { exit: done.exit, stderr: done.stderr, tries: notes(&done.stdout), diff })

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::{MemfdFlags, memfd_create};
+
 use super::{
     catalogue::{Control, Scene},
     column::{Trial, notes},
@@ -15,7 +17,6 @@ use super::{
     judge::ControlSeen,
     world::World,
 };
-use crate::call;
 
 const TIME_MAX: Duration = Duration::from_secs(20);
 /// More than any attack prints of itself.
@@ -39,7 +40,7 @@ pub fn run(trial: &Trial<'_>) -> io::Result<ControlSeen> {
     };
     let (stdin, terminal) = trial.stdin()?;
     // A file, not a pipe: nobody reads while it runs.
-    let mut output = File::from(call::stdin_of(b"")?);
+    let mut output = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
     let mut child = Command::new("/proc/self/exe")
         .args(inside::arguments(&place)?)
         .env_clear()

@@ -12,6 +12,7 @@ use crate::{selftest, spec::StageFailure};
 
 pub(crate) mod attempts;
 mod confine;
+mod covers;
 mod init;
 mod landlocked;
 mod launcher;

@@ -24,7 +24,7 @@ use rustix::{
     },
 };
 
-use super::init::EXE_INSIDE;
+use super::{covers, init::EXE_INSIDE};
 use crate::spec::{BaseSpec, CallSpec, LayerSpec, Show, StageFailure, Step, WorkspaceSpec};
 
 pub const HOME: &str = "/run/home";
@@ -36,8 +36,8 @@ const SCRATCH_SHARES: [(&str, &str, u64); 3] = [("/tmp", "1777", 2), (HOME, "700
 /// Where the host's tree stands until it is unmounted.
 const OLD: &str = "/.old";
 /// Unreadable things that are bound over what must stay out of reach.
-const MASK_FOLDER: &str = "/run/masked-folder";
-const MASK_FILE: &str = "/run/masked-file";
+pub(super) const MASK_FOLDER: &str = "/run/masked-folder";
+pub(super) const MASK_FILE: &str = "/run/masked-file";
 /// Files of /proc that tell about the host, where the kernel has them.
 const MASKED_PROC: [&str; 6] = ["kcore", "keys", "timer_list", "sched_debug", "latency_stats", "kmsg"];
 
@@ -80,6 +80,7 @@ pub fn show_call(base: &BaseSpec, spec: &CallSpec) -> Result<Mounted, StageFailu
     for (source, target) in &spec.readable {
         direct |= bind_foreign(source, target)?;
     }
+    covers::hidden(&spec.hidden)?;
     let mut writable: Vec<PathBuf> = SCRATCH.iter().map(PathBuf::from).collect();
     let seen_as = match &spec.workspace {
         Some(workspace) => mount_workspace(workspace, &mut writable, &mut direct)?,
@@ -198,25 +199,26 @@ fn mount_workspace(
     if (found.st_dev, found.st_ino) != workspace.source_id {
         return Err(StageFailure::new("workspace", "is not the folder the host sees there"));
     }
-    let target = &workspace.target;
-    make_target(target, true)?;
+    make_target(&workspace.target, true)?;
+    // As the mount table will have it: `/var/tmp` is a link here.
+    let target = fs::canonicalize(&workspace.target).step("workspace", "find where it is seen")?;
     let seen_as = match &workspace.layer {
         Some(layer) => {
-            overlay(&source, layer, target)?;
+            overlay(&source, layer, &target)?;
             writable.push(target.clone());
             "overlay"
         }
         None => {
-            if overlay_read_only(&source, target).is_err() {
-                mount_bind_recursive(by_descriptor(&source), target).step("workspace", "bind it read-only")?;
-                remount_read_only(target)?;
+            if overlay_read_only(&source, &target).is_err() {
+                mount_bind_recursive(by_descriptor(&source), &target).step("workspace", "bind it read-only")?;
+                remount_read_only(&target)?;
                 *direct = true;
             }
             "read-only"
         }
     };
     for path in &workspace.caches {
-        if workspace.layer.is_some() && is_plain(&source, path) == Some(true) {
+        if workspace.layer.is_some() && covers::is_plain_folder(&source, path) {
             let cache = beneath(&source, path).step("workspace", path)?;
             let target = target.join(path);
             mount_bind(by_descriptor(&cache), &target).step("workspace", path)?;
@@ -226,19 +228,7 @@ fn mount_workspace(
             writable.push(target);
         }
     }
-    for path in &workspace.fixed {
-        if is_plain(&source, path).is_some() {
-            let path = target.join(path);
-            mount_bind(&path, &path).step("workspace", "make a part read-only")?;
-            remount_read_only(&path)?;
-        }
-    }
-    for path in &workspace.secret {
-        if let Some(is_folder) = is_plain(&source, path) {
-            let mask = if is_folder { MASK_FOLDER } else { MASK_FILE };
-            mount_bind(mask, target.join(path)).step("workspace", "cover a secret")?;
-        }
-    }
+    covers::workspace(workspace, &source, &target)?;
     Ok(seen_as.to_owned())
 }
 
@@ -289,15 +279,6 @@ fn bind_foreign(source: &Path, target: &Path) -> Result<bool, StageFailure> {
     Ok(true)
 }
 
-/// `Some(is_folder)` if it exists in the folder and no part of it is a symbolic link. Looked up in the workspace itself:
-/// the layer over it is empty still, and through the overlay each lookup is two.
-fn is_plain(folder: &OwnedFd, relative: &str) -> Option<bool> {
-    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let found = openat2(folder, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside).ok()?;
-    let mode = rustix::fs::fstat(&found).ok()?.st_mode;
-    Some(rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Directory)
-}
-
 fn bind_read_only(source: &Path, target: &Path) -> Result<(), StageFailure> {
     let source = in_old(source);
     let what = target.display().to_string();
@@ -307,7 +288,7 @@ fn bind_read_only(source: &Path, target: &Path) -> Result<(), StageFailure> {
 }
 
 /// Of the mount that is on top at this path. Flags the host has set must be kept, or it is refused.
-fn remount_read_only(target: &Path) -> Result<(), StageFailure> {
+pub(super) fn remount_read_only(target: &Path) -> Result<(), StageFailure> {
     let now = rustix::fs::statvfs(target).step("mount", "statvfs")?.f_flag;
     let mut flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
     for (seen, flag) in [

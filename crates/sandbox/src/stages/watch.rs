@@ -1,5 +1,5 @@
 //! The memory bound where no control group can hold it: the sum of what all processes of the call
-//! have resident, looked at ten times a second. Coarser than a control group, and the receipt says so.
+//! have resident or swapped out, and of their page tables, looked at ten times a second. Coarser than a control group, and the receipt says so.
 
 use std::{
     fs,
@@ -39,7 +39,13 @@ fn processes() -> Option<Vec<PathBuf>> {
 fn anonymous_bytes() -> u64 {
     let Some(all) = processes() else { return u64::MAX / 2 };
     let pages = all.iter().filter_map(|path| private_pages(&fs::read_to_string(path.join("statm")).ok()?));
-    pages.sum::<u64>() * PAGE_BYTES
+    let others = all.iter().filter_map(|path| Some(not_resident(&fs::read_to_string(path.join("status")).ok()?)));
+    pages.sum::<u64>() * PAGE_BYTES + others.sum::<u64>() * 1024
+}
+
+/// What a process has besides resident pages, in kibibytes, from its `status`: a page table can be as large as what it maps.
+fn not_resident(status: &str) -> u64 {
+    ["VmPTE:", "VmSwap:"].iter().filter_map(|name| kibibytes(status, name)).sum()
 }
 
 /// What is mapped as shared memory. Each process is asked for all it maps, and only if that would be too much, for its
@@ -82,5 +88,11 @@ mod tests {
         let text = "Rss: 9 kB\nPss_Shmem:      12 kB\n";
         assert_eq!(super::kibibytes(text, "Pss_Shmem:"), Some(12));
         assert_eq!(super::kibibytes(text, "Pss_Anon:"), None);
+    }
+
+    #[test]
+    fn page_tables_and_swap_count() {
+        assert_eq!(super::not_resident("VmRSS: 900 kB\nVmPTE:      52 kB\nVmSwap:     8 kB\n"), 60);
+        assert_eq!(super::not_resident("Name: kernel thread\n"), 0);
     }
 }

@@ -1,7 +1,8 @@
 //! Stands in for the `homarus` binary in the tests: dispatches to the sandbox's stages first thing.
 //!
 //! `drive STATE WORKSPACE SCRIPT [LOCK]` runs a script in the sandbox, merges what it wrote and
-//! prints what happened as JSON: the tests run it as an ordinary user, and kill it.
+//! prints what happened as JSON: the tests run it as an ordinary user, and kill it. `bound BYTES ...` does the same with
+//! another limit of what a call may write.
 
 use std::{collections::BTreeMap, fs::File, io::Read, process::ExitCode, sync::Arc};
 
@@ -21,8 +22,9 @@ fn main() -> ExitCode {
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["drive", state, workspace, script] => drive(state, workspace, script, None),
-        ["drive", state, workspace, script, lock] => drive(state, workspace, script, Some(lock)),
+        ["drive", state, workspace, script] => drive(state, workspace, script, None, None),
+        ["drive", state, workspace, script, lock] => drive(state, workspace, script, Some(lock), None),
+        ["bound", bytes, state, workspace, script] => drive(state, workspace, script, None, bytes.parse().ok()),
         ["pipe-worker"] => pipe_worker(),
         _ => ExitCode::from(64),
     }
@@ -64,8 +66,9 @@ fn pipe_worker() -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn drive(state: &str, workspace: &str, script: &str, lock: Option<&str>) -> ExitCode {
+async fn drive(state: &str, workspace: &str, script: &str, lock: Option<&str>, bytes_max: Option<u64>) -> ExitCode {
     let mut options = Options::new(state);
+    options.layer_bytes_max = bytes_max.unwrap_or(options.layer_bytes_max);
     options.driver_lock = lock.map(|path| {
         let file = File::options().append(true).create(true).open(path).unwrap();
         file.try_lock().unwrap();

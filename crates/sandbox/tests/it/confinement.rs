@@ -360,3 +360,42 @@ async fn a_readable_folder_is_seen_read_only_also_below_scratch_space() {
     assert_eq!(called.stderr().matches("Read-only").count(), 3, "{}", called.stderr());
     assert_eq!(fs::read_to_string(shared.path().join("a")).unwrap(), "shared\n");
 }
+
+#[tokio::test]
+async fn the_state_is_hidden_also_in_what_is_readable() {
+    let shared = tempfile::tempdir().unwrap();
+    let (state, config) = (shared.path().join("s"), shared.path().join("deep/config"));
+    for folder in [&state, &config] {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("journal"), "SECRET\n").unwrap();
+    }
+    fs::write(shared.path().join("deep/a"), "shared\n").unwrap();
+    let fixture = Fixture::in_folders(tempfile::tempdir().unwrap(), state.clone(), |options| {
+        options.readable = vec![shared.path().to_path_buf()];
+        options.hidden = vec![config.clone()];
+    });
+    let script = format!(
+        "ls {0}; ls {1}; cat {0}/journal {1}/journal; cat {2}",
+        state.display(),
+        config.display(),
+        shared.path().join("deep/a").display()
+    );
+    let called = fixture.sh(&script).await;
+    assert_eq!(called.stdout(), "shared\n", "{}", called.stderr());
+}
+
+/// Inside, `/var/tmp` is a link to `/tmp`.
+#[tokio::test]
+async fn a_workspace_below_var_tmp_can_be_written() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let dir = tempfile::TempDir::new_in("/var/tmp").unwrap();
+    let fixture = Fixture::in_folders(dir, elsewhere.path().join("state"), |options| {
+        options.cache_paths = vec!["cache".into()];
+    });
+    fs::create_dir(fixture.workspace.join("cache")).unwrap();
+    fixture.write(".inputrc", "old");
+    let called = fixture.sh("echo x > f; echo y > cache/g; echo z >> .inputrc; pwd").await;
+    assert_eq!(called.paths(), ["f"], "{}", called.stderr());
+    assert_eq!(fixture.read("cache/g").unwrap(), "y\n");
+    assert_eq!(fixture.read(".inputrc").unwrap(), "old");
+}

@@ -1,6 +1,9 @@
 //! What a call wrote shows in its diff, and nowhere else before it is merged.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
 use homarus_contract::sandbox::Entry;
 
@@ -112,6 +115,63 @@ async fn what_can_never_be_merged_is_refused() {
 }
 
 #[tokio::test]
+async fn a_link_on_the_way_to_what_is_protected_is_refused() {
+    let fixture = Fixture::new();
+    fixture.write(".local/share/app/data", "old");
+    let script = "mkdir t; printf '[build]\\nrustc-wrapper=\"./t/x\"\\n' > t/config.toml; ln -s t .cargo; \
+                  rm -r .local; ln -s t .local; echo CONFIG_X=y > .config";
+    let called = fixture.sh(script).await;
+    assert!(called.refused(".cargo") && called.refused(".local"), "{:?}", called.done.diff.refused);
+    // The configuration of a kernel is a file, and leads nowhere.
+    assert_eq!(called.paths(), [".config", "t", "t/config.toml"]);
+    fixture.merge(&called).await;
+    assert!(fs::symlink_metadata(fixture.workspace.join(".cargo")).is_err());
+    assert_eq!(fixture.read(".local/share/app/data").unwrap(), "old");
+}
+
+/// The user's own links, as where a home folder is kept in a repository of dotfiles.
+#[tokio::test]
+async fn what_is_protected_is_so_where_a_link_leads() {
+    let fixture = Fixture::new();
+    for (path, text) in [
+        ("dotfiles/ssh/id", "SECRET"),
+        ("dotfiles/aws/key", "SECRET"),
+        ("githooks/pre-commit", "old"),
+        (".git/HEAD", "x"),
+    ] {
+        fixture.write(path, text);
+    }
+    fs::create_dir(fixture.workspace.join("dotfiles/cargo")).unwrap();
+    let absolute = fixture.workspace.join("dotfiles/aws");
+    for (target, path) in [
+        ("dotfiles/ssh", ".ssh"),
+        ("dotfiles/cargo", ".cargo"),
+        ("../githooks", ".git/hooks"),
+        (absolute.to_str().unwrap(), ".aws"),
+        ("/dev/null", ".bash_history"),
+    ] {
+        symlink(target, fixture.workspace.join(path)).unwrap();
+    }
+    let script = "cat dotfiles/ssh/id dotfiles/aws/key .ssh/id; echo evil > dotfiles/ssh/authorized_keys; echo x > /dev/null || echo NULL; \
+                  echo evil > dotfiles/cargo/config.toml; echo evil > githooks/pre-commit; echo fine > dotfiles/other; cat githooks/pre-commit";
+    let called = fixture.sh(script).await;
+    assert_eq!(called.stdout(), "old", "{}", called.stderr());
+    assert!(called.refused("dotfiles/cargo/config.toml"), "{:?}", called.done.diff);
+    assert_eq!(called.paths(), ["dotfiles/other"]);
+}
+
+#[tokio::test]
+async fn names_that_merges_use_are_refused() {
+    let fixture = Fixture::new();
+    fixture.write("d/.homarus-merge-left", "by a merge that was killed");
+    let script = "echo x > .homarus-merge-x; echo y > d/.homarus-merge-y; rm d/.homarus-merge-left; echo ok > fine";
+    let called = fixture.sh(script).await;
+    assert!(called.refused(".homarus-merge-x") && called.refused("d/.homarus-merge-y"), "{:?}", called.done.diff);
+    assert_eq!(called.paths(), ["d/.homarus-merge-left", "fine"]);
+    assert_eq!(fixture.merge(&called).await.merged.len(), 2);
+}
+
+#[tokio::test]
 async fn a_repository_that_is_moved_away_keeps_its_hooks_and_config() {
     let fixture = Fixture::new();
     for path in ["repo/.git/config", "repo/.git/hooks/h", "repo/.git/HEAD", "repo/file"] {
@@ -191,4 +251,26 @@ async fn too_many_changes_are_refused_as_a_whole() {
     let fixture = Fixture::new();
     let called = fixture.sh("perl -e 'for (1..10050) { open F, \">\", \"f$_\" }'").await;
     assert!(called.done.diff.changes.is_empty() && called.refused("."), "{}", called.stderr());
+}
+
+#[tokio::test]
+async fn files_that_are_too_large_together_are_refused_unread() {
+    let fixture = Fixture::with(|options| options.layer_bytes_max = 64 << 20);
+    // They take nothing on the disk, so no other bound ends this.
+    let called = fixture.sh("truncate -s 20m f; for i in 1 2 3; do ln f l$i; done").await;
+    assert!(called.done.diff.changes.is_empty() && called.refused("."), "{:?}", called.done.diff);
+    assert!(called.done.diff.text.contains("larger together"), "{}", called.done.diff.text);
+    let called = fixture.sh("truncate -s 20m f; ln f l1; ln f l2").await;
+    assert_eq!(called.paths(), ["f", "l1", "l2"]);
+    assert_eq!(called.change("f").new, called.change("l2").new);
+}
+
+#[tokio::test]
+async fn paths_and_links_that_are_too_long_together_are_refused() {
+    let fixture = Fixture::new();
+    let called = fixture.sh("perl -e 'symlink(\"x\" x 4000, \"l$_\") for 1..3000'").await;
+    assert!(called.done.diff.changes.is_empty() && called.refused("."), "{}", called.stderr());
+    assert!(serde_json::to_vec(&called.done.diff).unwrap().len() < 1000);
+    let called = fixture.sh("perl -e 'symlink(\"x\" x 4000, \"l$_\") for 1..100'").await;
+    assert_eq!(called.paths().len(), 100);
 }

@@ -6,6 +6,11 @@ use homarus_contract::sandbox::{Exit, OutputChunk};
 
 use crate::fixture::{Fixture, signalling};
 
+/// Tries to write to its standard input, by its descriptor and by its name, and prints what was there.
+pub const STDIN_SCRIPT: &str = "perl -e 'open G, \"+<&=0\"; sysseek G, 500 << 20, 0; print \"GOT\" if syswrite(G, \"x\"); \
+                                print \"GREW\" if truncate(G, 500 << 20); print \"OPENED\" if open(F, \"+<\", \"/dev/stdin\") && syswrite(F, \"x\"); \
+                                sysseek STDIN, 0, 0; sysread STDIN, $text, 100; print $text, \".\"' 2>/dev/null";
+
 #[tokio::test]
 async fn a_memory_hog_is_ended() {
     let fixture = Fixture::new();
@@ -25,6 +30,15 @@ async fn many_small_processes_share_the_memory_limit() {
     let called = fixture.exec(spec).await;
     let alive = called.stdout().matches("ALIVE").count();
     assert!(alive <= 3, "{alive} of 8 had their memory");
+}
+
+/// What is written to it would be memory that stays with the host.
+#[tokio::test]
+async fn standard_input_is_only_read() {
+    let fixture = Fixture::new();
+    let mut spec = fixture.shell(STDIN_SCRIPT);
+    spec.stdin = b"given".to_vec();
+    assert_eq!(fixture.exec(spec).await.stdout(), "given.");
 }
 
 #[tokio::test]

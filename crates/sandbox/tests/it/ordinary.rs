@@ -17,13 +17,19 @@ const NOBODY: u32 = 65534;
 
 /// Runs a script in the sandbox as nobody; returns what the helper printed.
 fn drive(workspace_mode: u32, prepare: impl Fn(&Path), script: &str) -> serde_json::Value {
-    drive_with(workspace_mode, prepare, |_| {}, script)
+    drive_with(workspace_mode, prepare, |_| {}, &["drive"], script)
+}
+
+/// The same, in an empty workspace, with a limit of what it may write.
+fn drive_bounded(bytes_max: u64, script: &str) -> serde_json::Value {
+    drive_with(0o755, |_| {}, |_| {}, &["bound", &bytes_max.to_string()], script)
 }
 
 fn drive_with(
     workspace_mode: u32,
     prepare: impl Fn(&Path),
     afterwards: impl Fn(&Path),
+    how: &[&str],
     script: &str,
 ) -> serde_json::Value {
     let dir = tempfile::TempDir::new().unwrap();
@@ -44,7 +50,8 @@ fn drive_with(
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     afterwards(&workspace);
     let output = Command::new(&helper)
-        .args(["drive".as_ref(), state.as_os_str(), workspace.as_os_str(), script.as_ref()])
+        .args(how)
+        .args([state.as_os_str(), workspace.as_os_str(), script.as_ref()])
         .uid(NOBODY)
         .gid(NOBODY)
         .env("SECRET_KEY", "host secret")
@@ -63,6 +70,9 @@ fn drive_with(
         .map(|name| (name, fs::metadata(workspace.join(name)).unwrap().permissions().mode() & 0o777))
         .map(|(name, mode)| (name, format!("{mode:o}")))
         .collect();
+    let layers = fs::read_dir(state.join("layers")).into_iter().flatten().flatten();
+    let layers = layers.filter(|entry| entry.file_name() != ".unused").count();
+    value["layers"] = serde_json::json!(layers);
     value["modes"] = serde_json::json!(modes);
     value["files"] = serde_json::json!(files);
     value
@@ -110,6 +120,56 @@ fn limits_hold_without_control_groups() {
 }
 
 #[test]
+fn standard_input_is_only_read() {
+    if !is_root() {
+        return;
+    }
+    let done = drive(0o755, |_| {}, crate::limits::STDIN_SCRIPT);
+    assert_eq!(done["stdout"], ".", "{done:#}");
+}
+
+/// A folder its owner cannot list, and one whose path is longer than any path may be.
+#[test]
+fn the_disk_bound_holds_where_a_layer_is_hard_to_look_into() {
+    if !is_root() {
+        return;
+    }
+    let closed = "mkdir d; cd d; chmod 300 .; head -c 64m /dev/zero > f; sleep 30; echo SURVIVED";
+    let deep = "perl -e 'for (1..17) { mkdir(\"n\" x 255); chdir(\"n\" x 255) } open F, \">\", \"f\"; \
+                print F \"x\" x (1 << 20) for 1..64; close F; sleep 30; print \"SURVIVED\"'";
+    for script in [closed, deep] {
+        let done = drive_bounded(8 << 20, script);
+        assert_eq!(done["stdout"], "", "{done:#}");
+        assert!(done["stderr"].as_str().unwrap().contains("the limit of what a call may write"), "{done:#}");
+        assert_eq!(done["layers"], 0, "{done:#}");
+    }
+}
+
+/// The call has run, so there is a result, whatever it left behind; and what it left can be removed.
+#[test]
+fn a_layer_no_path_reaches_the_end_of_is_read_and_removed() {
+    if !is_root() {
+        return;
+    }
+    let long = "perl -e 'for (1..17) { mkdir(\"n\" x 255); chdir(\"n\" x 255) } mkdir \"z\"; open(F, \">\", \"z/f$_\") for 1..3; \
+                chmod 0, \"z\"; print \"RAN\"'";
+    let many = "perl -e 'for (1..3000) { mkdir \"d\"; chdir \"d\" } open F, \">\", \"f\"; print \"RAN\"'";
+    for script in [long, many] {
+        let done = drive(0o755, |_| {}, script);
+        assert_eq!(done["stdout"], "RAN", "{done:#}");
+        assert_eq!(done["exit"]["code"], 0, "{done:#}");
+        let refused = done["diff"]["refused"].as_array().unwrap();
+        assert_eq!(refused.len(), 1, "{done:#}");
+        assert!(refused[0][1].as_str().unwrap().contains("too deep"), "{done:#}");
+        assert_eq!(done["merged"]["conflicts"], serde_json::json!([]), "{done:#}");
+        assert_eq!(done["layers"], 0, "{done:#}");
+    }
+    let closed = drive(0o755, |_| {}, "echo x > f; chmod 0 .; echo RAN");
+    assert_eq!(closed["stdout"], "RAN\n", "{closed:#}");
+    assert_eq!(closed["merged"]["merged"], serde_json::json!(["f"]), "{closed:#}");
+}
+
+#[test]
 fn a_file_of_another_group_is_explained() {
     if !is_root() {
         return;
@@ -119,6 +179,7 @@ fn a_file_of_another_group_is_explained() {
         0o755,
         |workspace| fs::write(workspace.join("foreign"), "x").unwrap(),
         |workspace| chown(workspace.join("foreign"), None, Some(1234)).unwrap(),
+        &["drive"],
         "cat foreign; (echo y >> foreign) || true; cp foreign copy",
     );
     assert!(done["stderr"].as_str().unwrap().contains("another user or group"), "{done:#}");
