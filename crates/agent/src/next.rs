@@ -79,7 +79,7 @@ fn advance(call: &Call) -> Command {
     }
     match call.intent {
         None => Command::Act { action: call.action(), attempt: 1, approval: call.approval.clone() },
-        // An intent without a result is only ever seen after a kill.
+        // An intent without a result is seen after a kill, and where nothing could be run before the machine was mended.
         Some(intent) if intent.class == EffectClass::Unkeyed && call.resolution != Some(Resolution::Repeat) => {
             Command::MarkUnknown { call: id }
         }

@@ -171,6 +171,8 @@ pub struct RunDetail {
     pub question: Option<OpenQuestion>,
     /// The call whose outcome is unknown.
     pub unknown: Option<CallId>,
+    /// What has to be mended before it can go on, and how.
+    pub trouble: Option<String>,
 }
 
 /// What a run waits to be told.

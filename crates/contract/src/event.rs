@@ -1,6 +1,9 @@
 //! What happened. A run *is* its list of events; every screen, cost and state is read from them.
 
-use std::path::PathBuf;
+use std::{
+    fmt::{self, Display},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -377,11 +380,35 @@ pub enum WaitingOn {
     /// The next message of a conversation.
     Message,
     /// The run was stopped on purpose and goes on with `runs resume`.
-    Resume {
-        /// Who paused it from another process; empty: it was interrupted where it ran.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        who: String,
-    },
+    Resume(Pause),
+}
+
+/// Why a run that could go on does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who paused it from another process; empty: it stopped where it ran.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub who: String,
+    /// What a person has to mend first, and how; empty: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
+}
+
+impl Pause {
+    /// Nobody asked for more than that it stops.
+    pub fn is_interruption(&self) -> bool {
+        self.who.is_empty() && self.trouble.is_empty()
+    }
+}
+
+impl Display for Pause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.trouble.as_str(), self.who.as_str()) {
+            ("", "") => out.write_str("Interrupted."),
+            ("", who) => write!(out, "Paused by {who}."),
+            (trouble, _) => write!(out, "It cannot go on: {trouble}"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -95,6 +95,16 @@ pub struct Approval {
     pub why: String,
 }
 
+impl Approval {
+    /// A no, in the words of whoever said it.
+    pub fn refusal(&self) -> String {
+        match self.why.as_str() {
+            "" => format!("{} said no", self.who),
+            why => format!("{} said no: {why}", self.who),
+        }
+    }
+}
+
 /// Decides; has no effects. Capability, rules, safety and budget are its matter.
 pub trait Judge: Send + Sync {
     fn judge(&self, run: &RunId, action: &Action, plan: &Plan) -> Judgement;
@@ -139,6 +149,10 @@ pub enum Admission {
 pub enum GateError {
     #[error("the model may not be asked: {0}")]
     ModelDenied(String),
+    /// Rules, or a person, do not allow it.
+    #[error("{0}")]
+    MergeDenied(String),
+    /// Nobody has agreed to exactly this; somebody may be asked.
     #[error("the approval does not fit: it was given for other content")]
     ApprovalMismatch,
     #[error(transparent)]
@@ -176,35 +190,24 @@ impl<J: Judge, L: Ledger> Gate<J, L> {
         let call = wish.action.call.clone();
         let wanted = approval_hash(&wish.action, &wish.plan, &judgement.policy_hash, None);
         let verdict = judgement.verdict;
-        let reason = judgement.reason.clone();
+        let refused = match (verdict, &wish.approval) {
+            (Verdict::Deny, _) => Some(judgement.reason.clone()),
+            // A yes is for exactly what was shown; a no stands, whatever the rules have become since.
+            (_, Some(approval)) if !approval.granted => Some(approval.refusal()),
+            _ => None,
+        };
         append.push(Event::Judged { action: wish.action.clone(), plan: wish.plan.clone(), judgement });
-        let answered = match (&verdict, &wish.approval) {
-            // Policy or plan changed since the person answered: their answer is for something else.
-            (Verdict::AskBeforeRun, Some(approval)) if approval.hash != wanted => None,
-            (_, approval) => approval.as_ref(),
-        };
-        let may_run = match verdict {
-            Verdict::Allow | Verdict::AskBeforeMerge => true,
-            Verdict::AskBeforeRun => match answered {
-                Some(approval) if approval.granted => true,
-                Some(approval) => {
-                    let reason = format!("{} said no: {}", approval.who, approval.why);
-                    append.push(Event::Denied { call, reason: reason.clone() });
-                    let fence = self.ledger.commit(append).await?;
-                    return Ok(Admission::Denied { reason, fence });
-                }
-                None => {
-                    append.push(Event::ApprovalRequested { call, hash: wanted, expires_ms: wish.approval_expires_ms });
-                    let fence = self.ledger.commit(append).await?;
-                    return Ok(Admission::NeedsApproval { hash: wanted, fence });
-                }
-            },
-            Verdict::Deny => false,
-        };
-        if !may_run {
+        if let Some(reason) = refused {
             append.push(Event::Denied { call, reason: reason.clone() });
             let fence = self.ledger.commit(append).await?;
             return Ok(Admission::Denied { reason, fence });
+        }
+        // Policy or plan changed since the person answered: their answer is for something else.
+        let is_agreed = wish.approval.as_ref().is_some_and(|approval| approval.hash == wanted);
+        if verdict == Verdict::AskBeforeRun && !is_agreed {
+            append.push(Event::ApprovalRequested { call, hash: wanted, expires_ms: wish.approval_expires_ms });
+            let fence = self.ledger.commit(append).await?;
+            return Ok(Admission::NeedsApproval { hash: wanted, fence });
         }
         append.push(Event::ActIntent {
             call,
@@ -227,7 +230,7 @@ impl<J: Judge, L: Ledger> Gate<J, L> {
     }
 
     /// Mints the right to merge. The verdict is asked for anew: a call whose diff a person must see
-    /// is merged only with an approval of exactly that diff.
+    /// is merged only with an approval of exactly that diff, and what a person refused never.
     pub fn admit_merge(
         &self,
         run: &RunId,
@@ -236,15 +239,21 @@ impl<J: Judge, L: Ledger> Gate<J, L> {
         diff: &LayerDiff,
         approval: Option<&Approval>,
     ) -> Result<MergePermit, GateError> {
+        if let Some(no) = approval.filter(|approval| !approval.granted) {
+            return Err(GateError::MergeDenied(no.refusal()));
+        }
         let judgement = self.judge.judge(run, action, plan);
         let hash = diff.hash();
-        let wanted = approval_hash(action, plan, &judgement.policy_hash, Some(&hash));
+        let agreed_to = |diff: Option<&Hash>| {
+            let wanted = approval_hash(action, plan, &judgement.policy_hash, diff);
+            approval.is_some_and(|approval| approval.hash == wanted)
+        };
         let agreed = match judgement.verdict {
-            Verdict::Deny => false,
-            Verdict::Allow | Verdict::AskBeforeRun => true,
-            Verdict::AskBeforeMerge => {
-                diff.is_empty() || approval.is_some_and(|approval| approval.granted && approval.hash == wanted)
-            }
+            Verdict::Deny => return Err(GateError::MergeDenied(judgement.reason)),
+            Verdict::Allow => true,
+            // To its being run, as these rules ask; or, where it was run by other rules, to what it did.
+            Verdict::AskBeforeRun => diff.is_empty() || agreed_to(None) || agreed_to(Some(&hash)),
+            Verdict::AskBeforeMerge => diff.is_empty() || agreed_to(Some(&hash)),
         };
         if !agreed {
             return Err(GateError::ApprovalMismatch);

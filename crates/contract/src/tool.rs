@@ -15,7 +15,7 @@ use crate::{
     gate::Permit,
     ids::RunId,
     message::ToolDefinition,
-    sandbox::{Exit, LayerDiff, LayerId, Limits, OutputSink, Receipt, Sandbox},
+    sandbox::{Exit, LayerDiff, LayerId, Limits, OutputSink, Receipt, Sandbox, SandboxError},
 };
 
 /// Longest command line that rules judge and `shell.execute` takes, in bytes.
@@ -76,6 +76,19 @@ pub enum ToolError {
     /// The call could not be made at all.
     #[error("{0}")]
     Failed(String),
+    /// No such call can be made on this machine before a person has mended it: says what is wrong, and how to mend it. Asking
+    /// the model again would change nothing.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<SandboxError> for ToolError {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// Which files of the workspace a run may read with nobody asked. A tool that comes upon files its plan

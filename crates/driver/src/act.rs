@@ -168,8 +168,23 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
                     kept,
                 }));
             }
+            Err(ToolError::Unavailable(trouble)) => {
+                if !self.is_begun_anew(&call) {
+                    self.refuse(&call, attempt, &trouble);
+                }
+                self.trouble = Some(trouble);
+            }
             Err(error) => self.refuse(&call, attempt, &error.to_string()),
         }
+    }
+
+    /// Whether a call that could not be made stays without a result, as after a kill: whoever goes on with the run makes it
+    /// then, and no model is asked in between. Not where an intent alone means that it may have happened, and not where
+    /// the call is all there is: then its failure is the end.
+    fn is_begun_anew(&self, call: &CallId) -> bool {
+        let class = self.calls.get(call).and_then(|view| view.class);
+        let is_repeated = matches!(class, Some(EffectClass::Read | EffectClass::Workspace | EffectClass::Keyed));
+        is_repeated && !self.accepted.models.is_empty()
     }
 
     /// Records that a call was not made, in words the model can act on.

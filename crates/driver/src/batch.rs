@@ -129,6 +129,10 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             if batch.is_empty() {
                 batch.open.clear();
             }
+            // Nothing can be run before somebody has mended the machine.
+            if self.trouble.is_some() {
+                return Ok(());
+            }
             for command in self.driver.options.machine.next(&self.state) {
                 match command {
                     Command::Act { action, .. } if batch.has(&action.call) => {}

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use homarus_contract::{
-    event::{Event, WaitingOn},
+    event::{Event, Pause, WaitingOn},
     gate::{Judge, Ledger},
     ids::RunId,
     journal::{Journal, Request},
@@ -22,23 +22,31 @@ use crate::{
 impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     /// `Some` if the run is not to be driven on here and now.
     pub(crate) async fn between_steps(&mut self) -> Result<Option<Ended>, DriverError> {
+        if let Some(trouble) = self.trouble.take().filter(|_| !self.is_about_to_rest()) {
+            self.discard_open_layers().await;
+            return self.pause_for(Pause { trouble, ..Pause::default() }).await.map(Some);
+        }
+        let requests = self.driver.options.journal.requests(&self.run)?;
+        let is_changed = requests.iter().any(|request| matches!(request, Request::Reconfigure { .. }));
+        let is_wanted_back = self.control.wants_back();
+        if is_changed || is_wanted_back {
+            // What the rules of now allow is applied by them, and not judged once more by those to come.
+            self.merge_agreed().await?;
+        }
         let mut paused_by = None;
-        let mut is_changed = false;
-        for request in self.driver.options.journal.requests(&self.run)? {
+        for request in requests {
             match request {
                 Request::Pause { who } => paused_by = Some(who),
-                Request::Reconfigure { change } => {
-                    self.note(Event::Reconfigured(*change));
-                    is_changed = true;
-                }
+                Request::Reconfigure { change } => self.note(Event::Reconfigured(*change)),
             }
         }
         if let Some(who) = paused_by.filter(|_| !self.is_about_to_rest()) {
-            return self.pause_for(who).await.map(Some);
+            return self.pause_for(Pause { who, ..Pause::default() }).await.map(Some);
         }
-        if !is_changed && !self.control.take_wants_back() {
+        if !is_changed && !is_wanted_back {
             return Ok(None);
         }
+        self.control.has_it_back();
         self.flush().await?;
         Ok(Some(Ended::HandedBack { fence: self.fence().clone() }))
     }
@@ -53,13 +61,17 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
     }
 
     /// What was agreed to is applied first: a run that rests leaves nothing in layers that need not be there.
-    async fn pause_for(&mut self, who: String) -> Result<Ended, DriverError> {
+    pub(crate) async fn pause_for(&mut self, pause: Pause) -> Result<Ended, DriverError> {
+        self.merge_agreed().await?;
+        self.note(Event::Waiting { on: WaitingOn::Resume(pause.clone()) });
+        self.flush().await?;
+        Ok(Ended::Paused(pause))
+    }
+
+    async fn merge_agreed(&mut self) -> Result<(), DriverError> {
         let agreed = self.driver.options.machine.next(&self.state);
         let agreed = agreed.into_iter().filter(|command| matches!(command, Command::Settle { hold: false, .. }));
-        self.merge_all(agreed.collect()).await?;
-        self.note(Event::Waiting { on: WaitingOn::Resume { who: who.clone() } });
-        self.flush().await?;
-        Ok(Ended::Paused { who })
+        self.merge_all(agreed.collect()).await
     }
 
     /// Resolves when something is to be done between two steps, for waiting that nothing is lost by.

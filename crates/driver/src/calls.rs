@@ -81,6 +81,16 @@ impl Calls {
             .collect()
     }
 
+    /// Calls whose changes are neither merged nor thrown away.
+    pub(crate) fn unsettled(&self) -> Vec<CallId> {
+        self.by_id.keys().filter(|call| self.has_changes(call)).cloned().collect()
+    }
+
+    /// Whether it has changed something that is neither merged nor thrown away.
+    pub(crate) fn has_changes(&self, call: &CallId) -> bool {
+        self.by_id.get(call).is_some_and(|view| view.has_result && !view.is_settled && view.diff.is_some())
+    }
+
     fn with(&mut self, call: &CallId, change: impl FnOnce(&mut CallView)) {
         if let Some(view) = self.by_id.get_mut(call) {
             change(view);

@@ -13,6 +13,7 @@ mod calls;
 mod people;
 mod prompt;
 mod recover;
+mod rest;
 mod session;
 mod settle;
 mod stop;
@@ -21,7 +22,7 @@ mod turn;
 use std::{collections::BTreeMap, sync::Arc};
 
 use homarus_contract::{
-    event::{FinishStatus, WaitingOn},
+    event::{FinishStatus, Pause, WaitingOn},
     gate::{Gate, GateError, Judge, Ledger},
     ids::{CallId, RunId},
     journal::{Fence, Journal, JournalError},
@@ -76,11 +77,9 @@ pub enum Ended {
     },
     /// A person must answer, and nobody here can.
     Waiting(WaitingOn),
-    /// Stopped on request; the run goes on with `runs resume`.
-    Paused {
-        /// Who left the request in the journal; empty: it came from this process.
-        who: String,
-    },
+    /// Stopped on request, or because nothing can be done before somebody has mended the machine; the run goes on with
+    /// `runs resume`.
+    Paused(Pause),
     /// It does not rest: something about it was changed, or this process asked for it. Whoever drove it makes ready
     /// for what it is now, and drives on.
     HandedBack {
@@ -112,22 +111,45 @@ impl<M: Machine, J: Judge, L: Ledger> Driver<M, J, L> {
     /// Drives a run this process owns until it ends, waits for a person, is stopped or handed back.
     /// Gives ownership up unless the run was fenced away or handed back.
     pub async fn drive(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
-        let mut session = Session::load(self, fence, control)?;
-        let ended = session.run().await?;
-        if let Ended::HandedBack { .. } = ended {
-            return Ok(ended);
-        }
-        self.options.journal.release(session.fence().clone()).await?;
-        Ok(ended)
+        let mut session = self.load(fence, control).await?;
+        let ended = session.run().await;
+        self.give_up(session.fence().clone(), ended).await
     }
 
     /// Brings a dead driver's run to rest without asking a model or running a call: closes its step,
     /// merges what was agreed, throws open layers away, marks unknown outcomes.
     pub async fn settle(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
-        let mut session = Session::load(self, fence, control)?;
-        let ended = session.come_to_rest().await?;
-        self.options.journal.release(session.fence().clone()).await?;
-        Ok(ended)
+        let mut session = self.load(fence, control).await?;
+        let ended = session.come_to_rest().await;
+        self.give_up(session.fence().clone(), ended).await
+    }
+
+    /// Ends a run that nobody drives: as [`Self::settle`], but what waits for an answer is thrown away, and it is over.
+    pub async fn cancel(&self, fence: Fence, control: &Control) -> Result<Ended, DriverError> {
+        let mut session = self.load(fence, control).await?;
+        let ended = session.cancel().await;
+        self.give_up(session.fence().clone(), ended).await
+    }
+
+    async fn load<'a>(&'a self, fence: Fence, control: &'a Control) -> Result<Session<'a, M, J, L>, DriverError> {
+        match Session::load(self, fence.clone(), control) {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                let _ = self.options.journal.release(fence).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Others need not wait for the end of this process to go on with the run, nor to find out what is wrong with it.
+    async fn give_up(&self, fence: Fence, ended: Result<Ended, DriverError>) -> Result<Ended, DriverError> {
+        match &ended {
+            Ok(Ended::HandedBack { .. }) | Err(DriverError::Journal(JournalError::Fenced { .. })) => {}
+            Ok(_) => self.options.journal.release(fence).await?,
+            // What went wrong before says more than what goes wrong now.
+            Err(_) => drop(self.options.journal.release(fence).await),
+        }
+        ended
     }
 }
 

@@ -73,7 +73,8 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         };
         tokio::select! {
             biased;
-            stop = self.stop_wanted() => Heard::Stopped(stop),
+            // However long it takes: waiting for a person is no time of the run.
+            stop = self.stop_called_for() => Heard::Stopped(stop),
             () = self.called() => Heard::Called,
             approval = elsewhere => Heard::Answer(approval),
             decision = self.driver.options.approver.ask(question) => match decision {

@@ -1,6 +1,12 @@
 //! One run in the hands of one driver: its fold, its fence, and what waits for the next commit.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use homarus_contract::{
     budget::BudgetChange,
@@ -31,19 +37,15 @@ pub(crate) struct Session<'a, M: Machine, J, L> {
     pub(crate) calls: Calls,
     pub(crate) prompt: Prompt,
     pub(crate) open: Option<OpenStep>,
+    /// Why no call can be made before somebody has mended the machine.
+    pub(crate) trouble: Option<String>,
     fence: Fence,
     /// Applied to `state` already, durable with the next commit.
     pending: Pending,
     offset: u64,
     wall_ms: u64,
-}
-
-/// What becomes of changes nobody has agreed to when a run comes to rest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unagreed {
-    /// They wait for an answer.
-    Wait,
-    LetGo,
+    /// The wall time was up while something was under way.
+    is_time_up: Arc<AtomicBool>,
 }
 
 #[derive(Default, Clone)]
@@ -74,10 +76,12 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             calls: Calls::default(),
             prompt,
             open: recover::open_step(&records),
+            trouble: None,
             fence,
             pending: Pending::default(),
             offset: 0,
             wall_ms: 0,
+            is_time_up: Arc::default(),
         };
         for record in &records {
             session.take_in(&record.event);
@@ -103,33 +107,6 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
             }
             if let Some(ended) = self.advance().await? {
                 return Ok(ended);
-            }
-        }
-    }
-
-    /// Like [`Self::run`], but asks no model and runs no call.
-    pub(crate) async fn come_to_rest(&mut self) -> Result<Ended, DriverError> {
-        self.close_open_step();
-        self.discard_open_layers().await;
-        self.settle_all(Unagreed::Wait).await
-    }
-
-    /// Merges what was agreed to, marks what nobody knows, and rests.
-    pub(crate) async fn settle_all(&mut self, unagreed: Unagreed) -> Result<Ended, DriverError> {
-        let let_go = unagreed == Unagreed::LetGo;
-        loop {
-            let commands = self.driver.options.machine.next(&self.state);
-            match commands.into_iter().next() {
-                Some(Command::Settle { action, plan, result, hold: false, approval }) => {
-                    self.flush().await?;
-                    self.merge_now(action, *plan, *result, approval).await?;
-                }
-                Some(Command::Settle { action, .. }) if let_go => self.let_go(action.call).await?,
-                Some(Command::Wait { on: WaitingOn::Approval { call } }) if let_go => self.let_go(call).await?,
-                Some(Command::MarkUnknown { call }) => self.note(Event::OutcomeUnknown { call }),
-                Some(Command::Wait { on }) => return self.wait_elsewhere(on).await,
-                Some(Command::Finish { status, summary }) => return self.finish(status, summary).await,
-                _ => return Box::pin(self.stopped(Stop::Pause)).await,
             }
         }
     }
@@ -246,47 +223,39 @@ impl<'a, M: Machine, J: Judge, L: Ledger> Session<'a, M, J, L> {
         (self.driver.options.steady_clock)()
     }
 
-    /// Resolves when the run is to stop.
-    pub(crate) fn stop_wanted(&self) -> impl Future<Output = Stop> + Send + use<M, J, L> {
-        let limit_ms = self.accepted.budget.wall_ms_max;
-        let left = Duration::from_millis(limit_ms.saturating_sub(self.wall_ms));
+    /// Resolves when somebody wants the run stopped. What passes until then is not its time.
+    pub(crate) fn stop_called_for(&self) -> impl Future<Output = Stop> + Send + use<M, J, L> {
         let control = self.control.clone();
         let journal = self.driver.options.journal.clone();
         let run = self.run.clone();
-        async move { control.wanted(journal, run, left, limit_ms).await }
+        async move { control.wanted(journal, run).await }
     }
 
-    /// What a stop means for the run, once nothing of it is under way any more.
-    pub(crate) async fn stopped(&mut self, stop: Stop) -> Result<Ended, DriverError> {
-        match stop {
-            Stop::Cancel => self.finish(FinishStatus::Cancelled, "Cancelled.".to_owned()).await,
-            Stop::Wall { limit_ms } => {
-                self.note(Event::BoundHit { bound: "wall_ms".to_owned(), limit: limit_ms });
-                let summary = format!("The limit on wall time ({} s) was reached.", limit_ms / 1000);
-                self.finish(FinishStatus::OutOfBudget, summary).await
-            }
-            Stop::Turn => self.stop_turn().await,
-            Stop::Pause => {
-                self.note(Event::Waiting { on: WaitingOn::Resume { who: String::new() } });
-                self.flush().await?;
-                Ok(Ended::Paused { who: String::new() })
+    /// The same, or when the run has used up its wall time, for what takes of it.
+    pub(crate) fn stop_wanted(&self) -> impl Future<Output = Stop> + Send + use<M, J, L> {
+        let limit_ms = self.accepted.budget.wall_ms_max;
+        let left = Duration::from_millis(limit_ms.saturating_sub(self.wall_ms));
+        let called_for = self.stop_called_for();
+        let is_time_up = self.is_time_up.clone();
+        async move {
+            tokio::select! {
+                stop = called_for => stop,
+                () = tokio::time::sleep(left) => {
+                    is_time_up.store(true, Ordering::Release);
+                    Stop::Wall { limit_ms }
+                }
             }
         }
-    }
-
-    pub(crate) async fn finish(&mut self, status: FinishStatus, summary: String) -> Result<Ended, DriverError> {
-        self.discard_open_layers().await;
-        self.note(Event::Finished { status, summary: summary.clone() });
-        self.flush().await?;
-        Ok(Ended::Finished { status, summary })
     }
 
     fn stop_requested(&self) -> Result<Option<Stop>, DriverError> {
         if let Some(stop) = self.control.requested() {
             return Ok(Some(stop));
         }
-        if self.wall_ms >= self.accepted.budget.wall_ms_max {
-            return Ok(Some(Stop::Wall { limit_ms: self.accepted.budget.wall_ms_max }));
+        let limit_ms = self.accepted.budget.wall_ms_max;
+        // A call that was cut off by the limit has no result that would count.
+        if self.wall_ms >= limit_ms || self.is_time_up.load(Ordering::Acquire) {
+            return Ok(Some(Stop::Wall { limit_ms }));
         }
         let cancelled = self.driver.options.journal.cancel_requested(&self.run)?;
         Ok(cancelled.then_some(Stop::Cancel))

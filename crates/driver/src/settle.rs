@@ -5,7 +5,7 @@ use homarus_contract::{
     action::{Action, Plan},
     event::{ActResult, Event},
     gate::{Approval, GateError, Judge, Ledger},
-    ids::CallId,
+    ids::{CallId, Hash},
     machine::{Command, Machine},
     sandbox::{LayerId, MergeReport, SandboxError},
 };
@@ -50,7 +50,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         Ok(())
     }
 
-    /// Starts a merge. `None`: the gate refused it; the layer is to be thrown away, and is noted so.
+    /// Starts a merge. `None`: there is none, and why is noted: it is not allowed, or somebody has to be asked first.
     pub(crate) fn merge_later(
         &mut self,
         action: Action,
@@ -62,6 +62,12 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         let permit = match gate.admit_merge(&self.run, &action, &plan, &result.diff, approval.as_ref()) {
             Ok(permit) => permit,
             Err(GateError::Journal(error)) => return Err(error.into()),
+            // The rules have changed since it was allowed: by those of now its changes are shown first.
+            Err(GateError::ApprovalMismatch) => {
+                let hash = gate.merge_approval_hash(&self.run, &action, &plan, &result.diff);
+                self.ask_about(action.call, hash);
+                return Ok(None);
+            }
             Err(error) => {
                 self.note(Event::Discarded { call: action.call, reason: error.to_string() });
                 return Ok(None);
@@ -102,11 +108,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
         match approval {
             Some(approval) if !approval.granted => {
                 let layer = LayerId { run: self.run.clone(), call: action.call.clone(), attempt: result.attempt };
-                let reason = match approval.why.as_str() {
-                    "" => format!("{} said no", approval.who),
-                    why => format!("{} said no: {why}", approval.who),
-                };
-                self.note(Event::Discarded { call: action.call, reason });
+                self.note(Event::Discarded { call: action.call, reason: approval.refusal() });
                 // Durable first: a kill between the two leaves at most a layer nobody uses.
                 self.flush().await?;
                 let _ = self.driver.options.sandbox.discard(&layer).await;
@@ -117,11 +119,21 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             }
             // Not asked yet, or the policy changed since the answer was given.
             _ => {
-                let expires_ms = self.clock_ms().saturating_add(self.driver.options.approval_ms);
-                self.note(Event::ApprovalRequested { call: action.call, hash, expires_ms });
+                self.ask_about(action.call, hash);
                 self.flush().await?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a person has decided about exactly these changes, or against whatever the call had to show.
+    pub(crate) fn is_answer(&self, approval: &Approval, action: &Action, plan: &Plan, result: &ActResult) -> bool {
+        let gate = &self.driver.options.gate;
+        !approval.granted || approval.hash == gate.merge_approval_hash(&self.run, action, plan, &result.diff)
+    }
+
+    fn ask_about(&mut self, call: CallId, hash: Hash) {
+        let expires_ms = self.clock_ms().saturating_add(self.driver.options.approval_ms);
+        self.note(Event::ApprovalRequested { call, hash, expires_ms });
     }
 }

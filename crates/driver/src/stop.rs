@@ -54,23 +54,16 @@ impl Control {
         self.wants_back.load(Ordering::Acquire)
     }
 
-    pub(crate) fn take_wants_back(&self) -> bool {
-        self.wants_back.swap(false, Ordering::AcqRel)
+    pub(crate) fn has_it_back(&self) {
+        self.wants_back.store(false, Ordering::Release);
     }
 
     pub(crate) fn requested(&self) -> Option<Stop> {
         *self.sender.borrow()
     }
 
-    /// Resolves when somebody wants the run stopped, here or in another process, or when
-    /// `wall_left` has passed (`limit_ms` is named then).
-    pub(crate) async fn wanted(
-        &self,
-        journal: Arc<dyn Journal>,
-        run: RunId,
-        wall_left: Duration,
-        limit_ms: u64,
-    ) -> Stop {
+    /// Resolves when somebody wants the run stopped, here or in another process.
+    pub(crate) async fn wanted(&self, journal: Arc<dyn Journal>, run: RunId) -> Stop {
         let mut receiver = self.sender.subscribe();
         let marked = async {
             loop {
@@ -91,7 +84,6 @@ impl Control {
         tokio::select! {
             stop = here => stop,
             stop = marked => stop,
-            () = tokio::time::sleep(wall_left) => Stop::Wall { limit_ms },
         }
     }
 }

@@ -198,7 +198,7 @@ impl Runtime {
         // Somebody else may have had it meanwhile; what stood last is just before our taking over.
         let before = self.store.read(&run.stream(), fence.seq().saturating_sub(2), 1)?;
         if !before.first().is_some_and(|record| record.event == Event::Waiting { on: on.clone() }) {
-            self.store.release(fence).await?;
+            give_back(self.store.as_ref(), fence).await?;
             return Err(in_a_turn(run));
         }
         let mut append = Append::new(fence.clone());
@@ -297,6 +297,19 @@ pub async fn claim(journal: &dyn Journal, run: &RunId) -> Result<Fence, JournalE
         }
     }
     journal.claim(run.clone()).await
+}
+
+/// Gives back a run that was taken over and not touched: it rests on what it rested on before.
+pub async fn give_back(journal: &dyn Journal, fence: Fence) -> Result<(), JournalError> {
+    let run = fence.run().clone();
+    let before = journal.read(&run.stream(), fence.seq().saturating_sub(2), 1)?;
+    let Some(Record { event: on @ Event::Waiting { .. }, .. }) = before.into_iter().next() else {
+        return journal.release(fence).await;
+    };
+    let mut append = Append::new(fence);
+    append.push(on);
+    let fence = journal.append(append).await?;
+    journal.release(fence).await
 }
 
 /// Who is at this terminal, for the record.

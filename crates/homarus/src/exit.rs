@@ -21,7 +21,7 @@ pub const USAGE: u8 = 2;
 pub const DENIED: u8 = 3;
 /// Waits for a person: an approval, or an outcome that is unknown.
 pub const WAITING: u8 = 4;
-/// Paused by another process.
+/// Paused by another process, or because the sandbox is not available.
 pub const PAUSED: u8 = 5;
 pub const CANCELLED: u8 = 130;
 
@@ -43,7 +43,11 @@ pub const CODES: &[ExitCode] = &[
     },
     ExitCode { code: DENIED, name: "denied", when: "a rule, a person or a budget did not allow it" },
     ExitCode { code: WAITING, name: "waits", when: "a person has to answer or to say what happened" },
-    ExitCode { code: PAUSED, name: "paused", when: "`homarus runs pause` stopped it; `homarus runs resume` goes on" },
+    ExitCode {
+        code: PAUSED,
+        name: "paused",
+        when: "`runs pause` stopped it, or it has no sandbox; `homarus runs resume` goes on",
+    },
     ExitCode { code: CANCELLED, name: "cancelled", when: "it was interrupted or cancelled" },
 ];
 

@@ -15,13 +15,13 @@ use homarus_contract::{
     event::{ApprovalsMode, Profile},
     gate::Gate,
     ids::RunId,
-    journal::{Journal, JournalError},
+    journal::{Fence, Journal, JournalError},
     model::ModelRef,
     outbound::Outbound,
     tool::{ReadRules, SkillShelf, Tool},
 };
 use homarus_driver::{
-    Control, Driver, DriverError,
+    Control, Driver, Ended,
     ports::{Approver, Observer},
 };
 use homarus_guard::{Guard, Hosts, Readable};
@@ -159,27 +159,35 @@ impl Runtime {
     }
 
     /// Brings runs of dead drivers to rest: nothing of them stays half done. They are not gone on
-    /// with, because that could cost money nobody asked to spend now.
+    /// with, because that could cost money nobody asked to spend now. What is wrong with one of them, or with its
+    /// workspace, keeps nobody else from working.
     pub async fn settle_orphans(&self) -> Result<(), CliError> {
         for run in self.store.orphans()?.into_iter().take(ORPHANS_MAX) {
-            let fence = match self.store.claim(run.clone()).await {
-                Ok(fence) => fence,
+            let settled = match self.store.claim(run.clone()).await {
+                Ok(fence) => self.settle(&run, fence).await,
                 // Another process was faster.
                 Err(JournalError::Busy(_) | JournalError::AlreadyFinished(_)) => continue,
-                Err(error) => return Err(error.into()),
+                Err(error @ JournalError::Unwritable(_)) => return Err(error.into()),
+                Err(error) => Err(error.into()),
             };
-            self.register(&run)?;
-            match self.driver.settle(fence, &Control::default()).await {
-                // It waits for room in its own workspace; that keeps nobody else from working.
-                Err(error @ DriverError::Unmerged { .. }) => {
-                    put::note(&format!("note: run {run} was interrupted earlier, and {error}"));
-                    continue;
-                }
-                settled => settled?,
-            };
-            put::say!("run {run} was interrupted earlier; go on with: homarus runs resume {run}");
+            match settled {
+                Ok(Ended::Finished { .. }) => put::say!("run {run} was interrupted earlier, and is over now"),
+                Ok(_) => put::say!("run {run} was interrupted earlier; go on with: homarus runs resume {run}"),
+                Err(error) => put::note(&format!(
+                    "note: run {run} was interrupted earlier, and cannot be brought to rest: {}",
+                    error.short()
+                )),
+            }
         }
         Ok(())
+    }
+
+    async fn settle(&self, run: &RunId, fence: Fence) -> Result<Ended, CliError> {
+        if let Err(error) = self.register(run) {
+            self.store.release(fence).await?;
+            return Err(error);
+        }
+        Ok(self.driver.settle(fence, &Control::default()).await?)
     }
 
     /// Shows what was added to a run after event `seq` by other hands than its driver's.

@@ -79,7 +79,7 @@ pub(crate) fn unwritable(error: &rusqlite::Error) -> JournalError {
         }
         Some(ErrorCode::ReadOnly) => "the state folder is read-only".to_owned(),
         Some(ErrorCode::DatabaseBusy) => "another process held the journal for too long".to_owned(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return JournalError::Damaged(error.to_string()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return damaged(error),
         _ => error.to_string(),
     };
     JournalError::Unwritable(text)
@@ -87,9 +87,14 @@ pub(crate) fn unwritable(error: &rusqlite::Error) -> JournalError {
 
 pub(crate) fn unreadable(error: rusqlite::Error) -> JournalError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => JournalError::Damaged(error.to_string()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(&error),
         _ => JournalError::Unreadable(why(&error)),
     }
+}
+
+/// SQLite says the same of a page that the disk does not give back.
+fn damaged(error: &rusqlite::Error) -> JournalError {
+    JournalError::Damaged(format!("{error} (or the disk failed to read it, which the kernel's log would tell)"))
 }
 
 /// What SQLite says, for people.

@@ -60,7 +60,7 @@ impl Projection {
             Event::Waiting { on: WaitingOn::Approval { .. } | WaitingOn::Resolution { .. } | WaitingOn::Message } => {
                 RunStatus::Waiting
             }
-            Event::Waiting { on: WaitingOn::Resume { .. } } => RunStatus::Paused,
+            Event::Waiting { on: WaitingOn::Resume(_) } => RunStatus::Paused,
             Event::Finished { status, .. } => final_status(*status),
             _ => RunStatus::Running,
         };

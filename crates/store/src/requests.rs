@@ -2,7 +2,7 @@
 //! event that does it, so that it is done once, whoever is killed when.
 
 use homarus_contract::{
-    event::{Event, WaitingOn},
+    event::{Event, Reconfigured, WaitingOn},
     ids::RunId,
     journal::{JournalError, Request},
 };
@@ -51,21 +51,33 @@ pub(crate) fn left(connection: &Connection, run: &RunId) -> rusqlite::Result<Vec
 pub(crate) fn settle(connection: &Connection, run: &RunId, event: &Event) -> Result<(), OpError> {
     match event {
         Event::Reconfigured(change) => {
-            let text = to_json(&Request::Reconfigure { change: Box::new(change.clone()) })?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM requests WHERE id = (SELECT min(id) FROM requests WHERE run = ?1 AND request = ?2)",
-                )?
-                .execute([run.as_str(), &text])?;
+            if let Some(id) = oldest_like(connection, run, change)? {
+                connection.prepare_cached("DELETE FROM requests WHERE id = ?1")?.execute([id])?;
+            }
             Ok(())
         }
-        Event::Waiting { on: WaitingOn::Resume { .. } } => forget_pauses(connection, run),
+        Event::Waiting { on: WaitingOn::Resume(_) } => forget_pauses(connection, run),
         Event::Finished { .. } => {
             connection.prepare_cached("DELETE FROM requests WHERE run = ?1")?.execute([run.as_str()])?;
             Ok(())
         }
         _ => Ok(()),
     }
+}
+
+/// The oldest request for this change. By what it says and not by its text: another version may have written it.
+fn oldest_like(connection: &Connection, run: &RunId, change: &Reconfigured) -> rusqlite::Result<Option<i64>> {
+    let mut find = connection.prepare_cached("SELECT id, request FROM requests WHERE run = ?1 ORDER BY id")?;
+    let mut found = find.query([run.as_str()])?;
+    while let Some(row) = found.next()? {
+        let text: String = row.get(1)?;
+        if let Ok(Request::Reconfigure { change: left }) = serde_json::from_str(&text)
+            && *left == *change
+        {
+            return row.get(0).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// A run that nobody drives needs no pause.

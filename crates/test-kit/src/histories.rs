@@ -281,7 +281,7 @@ impl<M: Machine> Life<'_, M> {
                 self.add(Event::TakenOver { driver: DriverId::generate([8; 8]) })?;
                 self.add(Event::Said { inbound })?;
             }
-            WaitingOn::Resume { .. } => {}
+            WaitingOn::Resume(_) => {}
         }
         Ok(true)
     }

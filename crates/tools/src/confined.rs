@@ -55,9 +55,7 @@ pub async fn run_with(
     };
     // What a file tool prints is its result; it is not shown as live output.
     let silent: OutputSink = Arc::new(|_| {});
-    let done =
-        context.sandbox.exec(permit, spec, silent).await.map_err(|error| ToolError::Failed(error.to_string()))?;
-    Ok(output(done))
+    Ok(output(context.sandbox.exec(permit, spec, silent).await?))
 }
 
 fn output(done: ExecDone) -> ToolOutput {

@@ -101,8 +101,7 @@ impl Tool for ShellExecute {
                 tier: context.profile.tier,
                 read_only: false,
             };
-            let done = context.sandbox.exec(permit, spec, output).await;
-            done.map(told).map_err(|error| ToolError::Failed(error.to_string()))
+            Ok(told(context.sandbox.exec(permit, spec, output).await?))
         })
     }
 }

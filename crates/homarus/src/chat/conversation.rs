@@ -3,9 +3,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use homarus_contract::{
-    event::{ApprovalsMode, WaitingOn},
-    ids::RunId,
-    journal::{Fence, Journal},
+    event::{ApprovalsMode, Event, Resolution, WaitingOn},
+    ids::{CallId, RunId},
+    journal::{Fence, Journal, JournalError},
     model::ModelRef,
 };
 use homarus_driver::{Control, Ended, Stop};
@@ -104,7 +104,7 @@ pub enum Found {
     Resting,
     /// Its last turn was cut off; nothing of it is half done any more.
     CutOff,
-    /// A person is to answer; the turn goes on with that.
+    /// A person is to answer, or has said that a call is to be repeated; the turn goes on with that.
     Asking(Fence),
     /// Nobody knows whether a call happened.
     Unknown(RunId),
@@ -166,6 +166,9 @@ impl Conversation {
         if detail.unknown.is_some() {
             store.release(fence).await?;
             return Ok(Found::Unknown(run));
+        }
+        if is_to_repeat(store, &run)? {
+            return Ok(Found::Asking(fence));
         }
         let control = Control::default();
         control.stop(Stop::Turn);
@@ -376,4 +379,21 @@ impl Conversation {
         }
         Err(CliError::failed("there is no conversation to go on with").help("begin one with: homarus chat"))
     }
+}
+
+/// Whether a person has said that a call is to be repeated, and it was not begun since.
+fn is_to_repeat(journal: &dyn Journal, run: &RunId) -> Result<bool, JournalError> {
+    let mut repeated: Option<CallId> = None;
+    for record in journal.read_all(run)? {
+        match record.event {
+            Event::Resolved { call, decision, .. } => {
+                repeated = (decision == Resolution::Repeat).then_some(call);
+            }
+            Event::ActIntent { call, .. } | Event::Denied { call, .. } if repeated.as_ref() == Some(&call) => {
+                repeated = None;
+            }
+            _ => {}
+        }
+    }
+    Ok(repeated.is_some())
 }

@@ -165,11 +165,11 @@ impl Plain {
                 self.tell(&summary);
                 Ok(Some(exit::code_of(exit::status_of(status))))
             }
-            Ended::Paused { who } if !who.is_empty() => {
-                self.tell(&format!("the turn was paused by {who}"));
+            Ended::Paused(pause) if pause.is_interruption() => Ok(Some(exit::CANCELLED)),
+            Ended::Paused(pause) => {
+                self.tell(&pause.to_string());
                 Ok(Some(exit::PAUSED))
             }
-            Ended::Paused { .. } => Ok(Some(exit::CANCELLED)),
             Ended::Waiting(_) | Ended::HandedBack { .. } => {
                 if let Some(run) = self.conversation.run() {
                     self.tell(&format!("the turn rests until a person answers: homarus runs show {run}"));

@@ -208,12 +208,12 @@ impl Chat {
             Ok(Ok(Ended::Finished { summary, .. })) if is_undo => self.say_dim(&summary),
             Ok(Ok(_)) if is_undo => self.say_yellow("the undo rests; `homarus runs list` shows it"),
             Ok(Ok(Ended::Waiting(WaitingOn::Message))) => {}
-            Ok(Ok(Ended::Paused { who })) if !who.is_empty() => {
-                self.say_yellow(&format!("the turn was paused by {who}"));
-                self.leaving.get_or_insert(exit::PAUSED);
-            }
-            Ok(Ok(Ended::Paused { .. })) => {
+            Ok(Ok(Ended::Paused(pause))) if pause.is_interruption() => {
                 self.leaving.get_or_insert(exit::CANCELLED);
+            }
+            Ok(Ok(Ended::Paused(pause))) => {
+                self.say_yellow(&pause.to_string());
+                self.leaving.get_or_insert(exit::PAUSED);
             }
             Ok(Ok(Ended::Finished { status, summary })) => {
                 self.say_yellow(&format!("the conversation has ended: {summary}"));

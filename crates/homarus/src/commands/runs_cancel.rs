@@ -1,13 +1,20 @@
 //! `homarus runs cancel`
 
+use std::sync::Arc;
+
 use homarus_api::runs::CancelResponse;
-use homarus_contract::{
-    event::{Event, FinishStatus},
-    journal::{Append, Journal, JournalError},
-};
+use homarus_contract::{ids::RunId, journal::Journal};
+use homarus_store::Store;
 
 use super::find_run;
-use crate::{exit::CliError, put, wiring};
+use crate::{
+    approver::{Asking, TerminalApprover},
+    config::Config,
+    dirs::Dirs,
+    exit::CliError,
+    put,
+    wiring::{self, Runtime},
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -25,20 +32,7 @@ impl Args {
         if store.run(&run)?.status.is_final() {
             return Err(CliError::failed(format!("run {run} has ended already")));
         }
-        let ended = wiring::block_on(async {
-            store.request_cancel(run.clone()).await?;
-            match store.claim(run.clone()).await {
-                // Nobody works on it: it ends here.
-                Ok(fence) => {
-                    let mut append = Append::new(fence);
-                    let summary = "Cancelled.".to_owned();
-                    append.push(Event::Finished { status: FinishStatus::Cancelled, summary });
-                    store.append(append).await.map(|_| true)
-                }
-                Err(JournalError::Busy(_)) => Ok(false),
-                Err(error) => Err(error),
-            }
-        })??;
+        let ended = wiring::block_on(cancel(store.as_ref(), &run))??;
         if self.json {
             put::json(&CancelResponse { run, ended })?;
         } else if ended {
@@ -48,4 +42,22 @@ impl Args {
         }
         Ok(0)
     }
+}
+
+/// Whether it has ended; else its driver has yet to come to it.
+async fn cancel(store: &Store, run: &RunId) -> Result<bool, CliError> {
+    // Whoever works on it sees this, also when nothing can be done from here.
+    store.request_cancel(run.clone()).await?;
+    match runtime() {
+        Ok(runtime) => runtime.cancel(run).await,
+        Err(_) if store.run(run)?.owner_alive => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn runtime() -> Result<Arc<Runtime>, CliError> {
+    let dirs = Dirs::from_env()?;
+    let config = Config::load(&dirs)?;
+    let observer = |store: &_| wiring::observer(false, store);
+    Runtime::build(&dirs, &config, observer, TerminalApprover::new(Asking::Nobody))
 }

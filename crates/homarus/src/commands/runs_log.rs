@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use homarus_contract::{
-    event::{Event, Record},
+    event::{Event, Record, WaitingOn},
     ids::{Hash, RunId},
     journal::Journal,
     message::Block,
@@ -146,6 +146,7 @@ fn told(event: &Event) -> String {
         Event::Resolved { call, decision, who } => format!("{call} {decision:?} by {who}"),
         Event::Nudged { reason, text } => format!("{reason}: {text}"),
         Event::BoundHit { bound, limit } => format!("{bound} {limit}"),
+        Event::Waiting { on: WaitingOn::Resume(pause) } => pause.to_string(),
         Event::Waiting { on } => format!("{on:?}"),
         Event::TurnEnded { status, summary } | Event::Finished { status, summary } => format!("{status:?}: {summary}"),
         Event::Checkpoint { stream, seq, .. } => format!("{stream} at {seq}"),

@@ -63,6 +63,10 @@ fn settled(run: &homarus_contract::ids::RunId) -> Result<RunStatus, CliError> {
         let observer = |store: &_| wiring::observer(false, store);
         let runtime = Runtime::build(&dirs, &config, observer, TerminalApprover::new(Asking::Nobody))?;
         runtime.settle_orphans().await?;
-        Ok(runtime.store.run(run)?.status)
+        match runtime.store.run(run)?.status {
+            // Why was told.
+            RunStatus::Running => Err(CliError::failed(format!("run {run} could not be brought to rest"))),
+            status => Ok(status),
+        }
     })?
 }

@@ -3,12 +3,13 @@
 use clap::ValueEnum;
 use homarus_api::runs::ResolveResponse;
 use homarus_contract::{
-    event::{Event, Resolution, WaitingOn},
+    event::{Event, Pause, Resolution, WaitingOn},
+    ids::{CallId, RunId},
     journal::{Append, Journal},
 };
 
 use super::{find_run, runs_show};
-use crate::{env, exit::CliError, put, wiring};
+use crate::{conversation, env, exit::CliError, put, wiring};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -35,23 +36,28 @@ impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
         let store = wiring::open()?;
         let run = find_run(store.as_ref(), &self.run)?;
-        let detail = runs_show::detail(store.as_ref(), &run)?;
-        let Some(call) = detail.unknown else {
-            return Err(CliError::failed(format!("no call of run {run} has an unknown outcome"))
-                .help("an interrupted run goes on with `homarus runs resume`"));
-        };
+        let call = unknown(store.as_ref(), &run)?;
         let decision = match self.decision {
             Decision::Done => Resolution::Done,
             Decision::Failed => Resolution::Failed,
             Decision::Repeat => Resolution::Repeat,
         };
         wiring::block_on(async {
-            let fence = store.claim(run.clone()).await?;
+            let fence = conversation::claim(store.as_ref(), &run).await?;
+            // Somebody else may have said it, or gone on with the run, before it was in our hands.
+            match unknown(store.as_ref(), &run) {
+                Ok(now) if now == call => {}
+                other => {
+                    conversation::give_back(store.as_ref(), fence).await?;
+                    return Err(other.err().unwrap_or_else(|| changed(&run)));
+                }
+            }
             let mut append = Append::new(fence);
             append.push(Event::Resolved { call: call.clone(), decision, who: format!("cli:{}", env::user()) });
-            append.push(Event::Waiting { on: WaitingOn::Resume { who: String::new() } });
+            append.push(Event::Waiting { on: WaitingOn::Resume(Pause::default()) });
             let fence = store.append(append).await?;
-            store.release(fence).await
+            store.release(fence).await?;
+            Ok::<(), CliError>(())
         })??;
         if self.json {
             put::json(&ResolveResponse { run, call, decision })?;
@@ -60,4 +66,17 @@ impl Args {
         }
         Ok(0)
     }
+}
+
+/// The call of which nobody knows whether it happened.
+fn unknown(journal: &dyn Journal, run: &RunId) -> Result<CallId, CliError> {
+    runs_show::detail(journal, run)?.unknown.ok_or_else(|| {
+        CliError::failed(format!("no call of run {run} has an unknown outcome"))
+            .help("an interrupted run goes on with `homarus runs resume`")
+    })
+}
+
+fn changed(run: &RunId) -> CliError {
+    CliError::failed(format!("run {run} has gone on meanwhile, and asks about another call"))
+        .help(format!("see `homarus runs show {run}`"))
 }

@@ -91,9 +91,9 @@ impl Args {
             let began = Instant::now();
             let (fences, busy) = self.take_over(&runtime).await?;
             self.told_of_taking(fences.len() as u64, busy, began)?;
-            let response = self.drive_all(&runtime, fences, busy).await?;
+            let (response, is_interrupted) = self.drive_all(&runtime, fences, busy).await?;
             self.told_of_end(&response)?;
-            Ok(code(&response))
+            Ok(code(&response, is_interrupted))
         })?
     }
 
@@ -117,12 +117,13 @@ impl Args {
         Ok((fences, busy))
     }
 
+    /// The second: whether one of them was interrupted here.
     async fn drive_all(
         &self,
         runtime: &Arc<Runtime>,
         fences: Vec<Fence>,
         busy: u64,
-    ) -> Result<ResumeAllResponse, CliError> {
+    ) -> Result<(ResumeAllResponse, bool), CliError> {
         let mut response = ResumeAllResponse { taken: fences.len() as u64, busy, ..ResumeAllResponse::default() };
         let control = Control::default();
         let watcher = tokio::spawn(signals::watch(control.clone()));
@@ -132,10 +133,12 @@ impl Args {
             async move { (run, drive(runtime, fence, control).await) }
         });
         let mut lives = stream::iter(lives).buffer_unordered(self.at_once as usize);
+        let mut is_interrupted = false;
         while let Some((run, ended)) = lives.next().await {
             match &ended {
                 Ok(ended) => {
                     count(&mut response, ended);
+                    is_interrupted |= ended.status == RunStatus::Paused && ended.exit_code == exit::CANCELLED;
                     self.told_of(ended)?;
                 }
                 // The others go on.
@@ -146,7 +149,7 @@ impl Args {
             }
         }
         watcher.abort();
-        Ok(response)
+        Ok((response, is_interrupted))
     }
 
     fn told_of_taking(&self, taken: u64, busy: u64, began: Instant) -> Result<(), CliError> {
@@ -213,10 +216,11 @@ fn count(response: &mut ResumeAllResponse, ended: &Ended) {
 }
 
 /// The worst of them.
-fn code(response: &ResumeAllResponse) -> u8 {
+fn code(response: &ResumeAllResponse, is_interrupted: bool) -> u8 {
     match response {
         ResumeAllResponse { failed: 1.., .. } => exit::FAILED,
-        ResumeAllResponse { paused: 1.., .. } => exit::CANCELLED,
+        _ if is_interrupted => exit::CANCELLED,
+        ResumeAllResponse { paused: 1.., .. } => exit::PAUSED,
         ResumeAllResponse { ended_otherwise: 1.., .. } => exit::DENIED,
         ResumeAllResponse { waiting: 1.., .. } => exit::WAITING,
         _ => exit::DONE,

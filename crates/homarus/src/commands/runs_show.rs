@@ -3,7 +3,7 @@
 use homarus_api::runs::{OpenQuestion, RunDetail};
 use homarus_contract::{
     action::{Action, Plan},
-    event::{Event, Reconfigured, Record},
+    event::{Event, Reconfigured, Record, WaitingOn},
     ids::{CallId, RunId},
     journal::{Journal, JournalError},
     sandbox::LayerDiff,
@@ -60,6 +60,7 @@ pub fn detail(journal: &dyn Journal, run: &RunId) -> Result<RunDetail, JournalEr
         summary: None,
         question: None,
         unknown: None,
+        trouble: None,
     };
     let mut open = Open::default();
     let mut after = 0;
@@ -76,6 +77,7 @@ pub fn detail(journal: &dyn Journal, run: &RunId) -> Result<RunDetail, JournalEr
     }
     detail.question = open.question();
     detail.unknown = open.unknown;
+    detail.trouble = open.trouble;
     Ok(detail)
 }
 
@@ -126,13 +128,14 @@ fn reconfigured(detail: &mut RunDetail, change: &Reconfigured) {
     }
 }
 
-/// The question and the unknown outcome that are open at the end of the events.
+/// The question, the unknown outcome and the trouble that are open at the end of the events.
 #[derive(Default)]
 struct Open {
     judged: Option<(Action, Plan, String)>,
     diff: Option<(CallId, LayerDiff)>,
     asked: Option<(CallId, homarus_contract::ids::Hash, u64)>,
     unknown: Option<CallId>,
+    trouble: Option<String>,
 }
 
 impl Open {
@@ -148,6 +151,10 @@ impl Open {
             Event::ApprovalDecided { .. } | Event::TurnEnded { .. } | Event::Finished { .. } => self.asked = None,
             Event::OutcomeUnknown { call } => self.unknown = Some(call.clone()),
             Event::Resolved { .. } => self.unknown = None,
+            Event::Waiting { on: WaitingOn::Resume(pause) } if !pause.trouble.is_empty() => {
+                self.trouble = Some(pause.trouble.clone());
+            }
+            Event::TakenOver { .. } => self.trouble = None,
             _ => {}
         }
     }
@@ -213,6 +220,10 @@ fn print(detail: &RunDetail) -> Result<(), CliError> {
     if let Some(call) = &detail.unknown {
         put::line(&style.yellow(&format!("\n? nobody knows whether call {call} happened")))?;
         put::line(&format!("  homarus runs resolve {} done|failed|repeat", row.run))?;
+    }
+    if let Some(trouble) = &detail.trouble {
+        put::line(&style.yellow(&format!("\n? cannot go on: {}", one_line(trouble, 600))))?;
+        put::line(&format!("  then: homarus runs resume {}", row.run))?;
     }
     Ok(())
 }

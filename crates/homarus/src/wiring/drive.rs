@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use homarus_api::runs::Ended as EndedResponse;
 use homarus_contract::{
-    event::WaitingOn,
+    event::{Accepted, Event, FinishStatus, WaitingOn},
     ids::RunId,
-    journal::{Fence, Journal, RunStatus},
+    journal::{Append, Fence, Journal, JournalError, RunStatus},
+    machine::Machine,
 };
 use homarus_driver::{Control, DriverError, Ended};
 use homarus_store::Store;
 
 use super::Runtime;
 use crate::{
+    conversation,
     exit::{self, CliError},
+    machines::Machines,
     put,
     reload::{self, Reloader, Slot},
     show::style::Style,
@@ -84,16 +87,55 @@ impl Runtime {
         self.browsers.end(run).await;
     }
 
+    /// Ends a run that was marked to be ended: here if nobody drives it, else its driver does. `false`: that has not come to
+    /// it yet.
+    pub async fn cancel(&self, run: &RunId) -> Result<bool, CliError> {
+        let fence = match conversation::claim(self.store.as_ref(), run).await {
+            Ok(fence) => fence,
+            Err(JournalError::Busy(_)) => return Ok(false),
+            Err(JournalError::AlreadyFinished(_)) if self.store.run(run)?.status == RunStatus::Cancelled => {
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match self.can_settle(run) {
+            Ok(true) => {
+                self.driver.cancel(fence, &Control::default()).await?;
+            }
+            // Nobody can say what of it is open; it ends as it is, and keeps nobody busy any more.
+            Ok(false) => {
+                let mut append = Append::new(fence);
+                append.push(Event::Finished { status: FinishStatus::Cancelled, summary: "Cancelled.".to_owned() });
+                self.store.append(append).await?;
+            }
+            Err(error) => {
+                self.store.release(fence).await?;
+                return Err(error.into());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether this version understands what a run has begun, and has told the guard what it may do.
+    fn can_settle(&self, run: &RunId) -> Result<bool, JournalError> {
+        let records = match self.store.read_all(run) {
+            Ok(records) => records,
+            Err(JournalError::Damaged(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Some(now) = Accepted::current(&records) else { return Ok(false) };
+        Ok(Machines.knows(&now.machine) && self.guard.register(run, &now.profile, &now.budget).is_ok())
+    }
+
     fn response(&self, run: RunId, ended: Ended) -> Result<EndedResponse, CliError> {
         let row = self.store.run(&run)?;
         let is_message = ended == Ended::Waiting(WaitingOn::Message);
-        let mut is_paused_elsewhere = false;
+        let mut is_interrupted = false;
         let (status, summary, next) = match ended {
             Ended::Finished { status, summary } => (exit::status_of(status), summary, None),
-            Ended::Paused { who } | Ended::Waiting(WaitingOn::Resume { who }) => {
-                is_paused_elsewhere = !who.is_empty();
-                let summary = if is_paused_elsewhere { format!("Paused by {who}.") } else { "Interrupted.".to_owned() };
-                (RunStatus::Paused, summary, Some(format!("homarus runs resume {run}")))
+            Ended::Paused(pause) | Ended::Waiting(WaitingOn::Resume(pause)) => {
+                is_interrupted = pause.is_interruption();
+                (RunStatus::Paused, pause.to_string(), Some(format!("homarus runs resume {run}")))
             }
             Ended::HandedBack { .. } => (RunStatus::Running, "It was handed back.".to_owned(), None),
             Ended::Waiting(WaitingOn::Resolution { call }) => (
@@ -115,7 +157,7 @@ impl Runtime {
         };
         let exit_code = match status {
             _ if is_message => exit::DONE,
-            RunStatus::Paused if is_paused_elsewhere => exit::PAUSED,
+            RunStatus::Paused if !is_interrupted => exit::PAUSED,
             status => exit::code_of(status),
         };
         Ok(EndedResponse {

@@ -1,9 +1,18 @@
 //! Conversations from the command line: further messages, failed turns, kills, and another model half-way.
 
+use std::{
+    io::Write,
+    process::Stdio,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
 use homarus_test_kit::{Script, Turn};
 use serde_json::json;
 
-use crate::program::Program;
+use crate::{
+    program::{Done, Program},
+    site::{Site, page},
+};
 
 const BEGIN: [&str; 5] = ["run", "first question", "--conversation", "--approvals", "auto"];
 
@@ -170,5 +179,58 @@ fn the_model_is_told_what_was_undone_and_not_what_was_brought_back() {
     assert_eq!(program.file("a.txt").as_deref(), Some("x"), "brought back");
     assert_eq!(program.output(&["runs", "say", &run, "and now?"]).code, 0);
     assert_eq!(is_told("The user has undone"), 1, "what was brought back is not told");
+    program.verify();
+}
+
+#[test]
+fn a_call_that_a_person_has_repeated_is_made_and_the_chat_goes_on() {
+    // The first one never hears whether it was sent.
+    let is_heard = AtomicBool::new(false);
+    let site = Site::new(move |_| match is_heard.swap(true, Ordering::SeqCst) {
+        false => Vec::new(),
+        true => page("text/plain", "ok"),
+    });
+    let call = Turn::call("http.request", json!({"url": site.url("/"), "method": "POST", "body": "x"}));
+    let program = Program::with_turns(vec![call, Turn::text("It is sent."), Turn::text("Here I am.")]);
+    let rules = program.home.parent().unwrap().join("rules.toml");
+    std::fs::write(&rules, format!("[[rule]]\neffect = \"allow\"\nmatch = \"net:connect:{}\"\n", site.address))
+        .unwrap();
+    let hold = site.hold();
+    let args = ["run", "send it", "--conversation", "--policy", rules.to_str().unwrap(), "--json"];
+    let mut running = program.spawn(&args);
+    running.wait_for("act_intent");
+    site.wait_for_requests(1);
+    running.kill();
+    drop(hold);
+    program.wait_until_unowned();
+    assert_eq!(program.output(&["runs", "resume", "last"]).code, 4, "nobody knows whether it was sent");
+    assert_eq!(program.output(&["runs", "resolve", "last", "repeat"]).code, 0);
+    let mut chat = program.command(&["chat", "last"]).stdin(Stdio::piped()).spawn().unwrap();
+    chat.stdin.take().unwrap().write_all(b"and now?\n").unwrap();
+    let done = Done::of(chat.wait_with_output().unwrap());
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stdout.contains("It is sent.\n") && done.stdout.ends_with("Here I am.\n"), "{done:?}");
+    assert_eq!(site.requests().len(), 2, "once more, as was said");
+    assert_eq!(program.output(&["runs", "resolve", "last", "done"]).code, 1, "nothing is unknown any more");
+    program.verify();
+}
+
+#[test]
+fn cancelled_while_something_is_being_changed_it_says_that_nobody_knows() {
+    let site = Site::new(|_| Vec::new());
+    let call = Turn::call("http.request", json!({"url": site.url("/"), "method": "POST", "body": "x"}));
+    let program = Program::with_turns(vec![call, Turn::text("Done.")]);
+    let rules = program.home.parent().unwrap().join("rules.toml");
+    std::fs::write(&rules, format!("[[rule]]\neffect = \"allow\"\nmatch = \"net:connect:{}\"\n", site.address))
+        .unwrap();
+    let hold = site.hold();
+    let mut running = program.spawn(&["run", "send it", "--policy", rules.to_str().unwrap(), "--json"]);
+    running.wait_for("act_intent");
+    site.wait_for_requests(1);
+    assert_eq!(program.output(&["runs", "cancel", "last"]).code, 0);
+    assert_eq!(running.finish().code, 130);
+    drop(hold);
+    let kinds = program.kinds();
+    assert_eq!(kinds[kinds.len() - 2..], ["outcome_unknown", "finished"], "{kinds:?}");
     program.verify();
 }

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
@@ -62,6 +63,9 @@ pub struct World {
     granted: bool,
     answered: bool,
     pub approval_ms: u64,
+    /// How long the person at the keyboard thinks before each answer.
+    pub thinks: Duration,
+    pub wall_ms_max: u64,
     /// The clock on the wall, for driver and journal.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Runs that undo others.
@@ -107,6 +111,8 @@ impl World {
             granted: true,
             answered: true,
             approval_ms: 600_000,
+            thinks: Duration::ZERO,
+            wall_ms_max: Budget::default().wall_ms_max,
             clock: Arc::new(|| 1_000_000),
             undos: Mutex::default(),
             withheld: None,
@@ -125,6 +131,12 @@ impl World {
     /// The person at the keyboard never answers.
     pub fn silent(mut self) -> Self {
         self.answered = false;
+        self
+    }
+
+    /// From the next life on.
+    pub fn under(mut self, rules: &str) -> Self {
+        self.rules = rules.to_owned();
         self
     }
 
@@ -205,6 +217,19 @@ impl World {
         });
     }
 
+    /// Ends a run that nobody drives, as `runs cancel` does.
+    pub fn cancel(&self, run: &RunId) -> Ended {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = Store::open(homarus_store::Options::new(&self.state)).unwrap();
+            let fate = Fate::new(None);
+            let journal = Arc::new(Mortal::new(store.clone(), None, fate.clone()));
+            let fence = take_over(&store, run).await;
+            let driver = self.driver(Agent, &store, journal, run, &fate);
+            driver.cancel(fence, &Control::default()).await.expect("cancels")
+        })
+    }
+
     async fn life(&self, run: &RunId, kill: Kill) -> Death {
         let clock = self.clock.clone();
         let options = homarus_store::Options { clock, ..homarus_store::Options::new(&self.state) };
@@ -249,7 +274,7 @@ impl World {
             models_why: String::new(),
             answer_ms_max: 900_000,
             profile: self.profile(),
-            budget: Budget { steps_max: 40, ..Budget::default() },
+            budget: Budget { steps_max: 40, wall_ms_max: self.wall_ms_max, ..Budget::default() },
             conversation: false,
             system: Hash::of(&system),
             tools: Hash::of(&tools),
@@ -317,7 +342,7 @@ impl World {
             tools: self.tools(store.clone()).into_iter().map(fatal).collect(),
             sandbox: Arc::new(sandbox),
             observer: Arc::new(Silent),
-            approver: Arc::new(Person { granted: self.granted, answers: self.answered }),
+            approver: Arc::new(Person { granted: self.granted, answers: self.answered, thinks: self.thinks }),
             limits: Limits::default(),
             calls_at_once: 4,
             clock: self.clock.clone(),
@@ -388,13 +413,7 @@ impl Models for Scripted {
 
     fn info(&self, _model: &ModelRef) -> ModelInfo {
         let price = Some(Price { input: 1, output: 1, cache_read: 0, cache_write: 0 });
-        ModelInfo {
-            context_tokens: 100_000,
-            prompt_tokens_max: None,
-            output_tokens_max: 1_000,
-            price,
-            is_local: false,
-        }
+        ModelInfo { context_tokens: 100_000, prompt_tokens_max: None, output_tokens_max: 1_000, price, is_local: false }
     }
 }
 
@@ -466,6 +485,7 @@ struct Person {
     granted: bool,
     /// Or thinks for ever.
     answers: bool,
+    thinks: Duration,
 }
 
 impl Approver for Person {
@@ -474,6 +494,12 @@ impl Approver for Person {
             return Box::pin(std::future::pending());
         }
         let decision = Decision { granted: self.granted, who: "test".to_owned(), why: "because".to_owned() };
-        Box::pin(std::future::ready(Some(decision)))
+        let thinks = self.thinks;
+        Box::pin(async move {
+            if !thinks.is_zero() {
+                tokio::time::sleep(thinks).await;
+            }
+            Some(decision)
+        })
     }
 }

@@ -7,9 +7,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use homarus_contract::{
+    action::EffectClass,
+    budget::Amount,
     event::{Event, FinishStatus, Resolution, WaitingOn},
     ids::RunId,
     journal::Journal,
@@ -24,6 +27,7 @@ use crate::{
 
 const ALLOW: &str = "default = \"allow\"\n";
 const ASK_WRITES: &str = "default = \"allow\"\n[[rule]]\neffect = \"ask\"\nmatch = \"file:write:./**\"\nreason = \"writes are shown first\"\n";
+const ASK_WRITES_FIRST: &str = "default = \"allow\"\n[[rule]]\neffect = \"ask\"\nmatch = \"file:write:./**\"\nwhen = \"before-run\"\nreason = \"writes are asked about\"\n";
 const TIMES_MAX: u32 = 40;
 const HOUR_MS: u64 = 3_600_000;
 
@@ -118,6 +122,150 @@ fn killed_in_the_middle_of_a_merge_all_of_it_is_there_in_the_end() {
             let merged = world.records(&run_id());
             let merged = merged.iter().filter(|record| record.event.kind() == "merged").count();
             assert_eq!(merged, 4, "{when}: each call is merged once");
+        }
+    }
+}
+
+/// Of a run that has ended: nothing is reserved, and no call is left without a word of what became of it.
+fn check_closed(world: &World, when: &str) {
+    let (_, budget) = world.store().budget(&run_id()).unwrap();
+    assert_eq!(budget.reserved, Amount::default(), "{when}");
+    let (mut unkeyed, mut unsettled) = (BTreeSet::new(), BTreeSet::new());
+    for record in world.records(&run_id()) {
+        match record.event {
+            Event::ActIntent { call, class: EffectClass::Unkeyed, .. } => {
+                unkeyed.insert(call);
+            }
+            Event::OutcomeUnknown { call } => {
+                unkeyed.remove(&call);
+            }
+            Event::ActResult(result) => {
+                unkeyed.remove(&result.call);
+                if !result.diff.is_empty() {
+                    unsettled.insert(result.call);
+                }
+            }
+            Event::Merged { call, .. } | Event::Discarded { call, .. } => {
+                unsettled.remove(&call);
+            }
+            _ => {}
+        }
+    }
+    assert!(unkeyed.is_empty(), "{when}: nobody says whether these happened: {unkeyed:?}");
+    assert!(unsettled.is_empty(), "{when}: neither applied nor thrown away: {unsettled:?}");
+    let report = world.store().verify(None).unwrap();
+    assert!(report.findings.is_empty(), "{when}: {:?}", report.findings);
+    assert!(!world.state.join("layers/r1").exists(), "{when}: a layer is left behind");
+}
+
+fn cancelled() -> Ended {
+    Ended::Finished { status: FinishStatus::Cancelled, summary: "Cancelled.".to_owned() }
+}
+
+#[test]
+fn cancelled_after_a_kill_in_the_middle_of_a_merge_all_of_it_is_there() {
+    for (rules, paths, times) in [(ALLOW, 1, 2), (ALLOW, 4, 2), (ALLOW, 8, 2), (ASK_WRITES, 4, 2), (ASK_WRITES, 1, 1)] {
+        let world = World::new(job(), rules);
+        let when = format!("killed after {paths} paths of merge {times}, {rules}");
+        assert!(matches!(world.live_until(&run_id(), Kill::At(Point::Merge { paths }, times)), Death::Killed));
+        assert_eq!(world.cancel(&run_id()), cancelled(), "{when}");
+        if times == 1 {
+            assert_eq!(world.file("a.txt").as_deref(), Some("alpha\n"), "{when}: it was agreed to");
+        } else {
+            assert_eq!(world.file("a.txt"), None, "{when}");
+            assert_eq!(world.file("seed.txt").as_deref(), Some("seed\nline\n"), "{when}");
+            let made = (1..=4).filter(|n| world.file(&format!("d/e/{n}.txt")) == Some(format!("{n}\n"))).count();
+            assert_eq!(made, 4, "{when}");
+        }
+        let merged = world.records(&run_id()).iter().filter(|record| record.event.kind() == "merged").count();
+        assert_eq!(merged, times as usize, "{when}");
+        check_closed(&world, &when);
+    }
+}
+
+#[test]
+fn cancelled_after_a_kill_at_any_moment_nothing_is_left_open() {
+    for point in [Point::Block, Point::Answer, Point::Effect, Point::Contents, Point::Merged] {
+        for times in [1, 3] {
+            let world = World::new(job(), ALLOW);
+            let when = format!("killed at {point:?}, time {times}");
+            assert!(matches!(world.live_until(&run_id(), Kill::At(point, times)), Death::Killed), "{when}");
+            assert_eq!(world.cancel(&run_id()), cancelled(), "{when}");
+            check_closed(&world, &when);
+        }
+    }
+}
+
+/// A change nobody has agreed to is thrown away with the run, and one of which nobody knows is called that.
+#[test]
+fn cancelled_while_a_person_is_asked_or_an_effect_is_under_way_it_says_so() {
+    let asked = (1..TIMES_MAX).find_map(|kill_after| {
+        let write = call("file.write", r#"{"path":"a.txt","content":"x"}"#);
+        let world = World::new(vec![vec![write]], ASK_WRITES).silent();
+        world.live(&run_id(), Some(kill_after));
+        (world.records(&run_id()).pop().unwrap().event.kind() == "waiting").then_some(world)
+    });
+    let asked = asked.expect("the wait is a commit of its own");
+    assert_eq!(asked.cancel(&run_id()), cancelled());
+    assert_eq!(asked.file("a.txt"), None);
+    check_closed(&asked, "asked");
+
+    let acting = World::new(vec![vec![call("effect.unkeyed", "{}")]], ALLOW);
+    assert!(matches!(acting.live_until(&run_id(), Kill::At(Point::Effect, 1)), Death::Killed));
+    assert_eq!(acting.cancel(&run_id()), cancelled());
+    check_closed(&acting, "acting");
+    let unknown = acting.records(&run_id()).iter().filter(|record| record.event.kind() == "outcome_unknown").count();
+    assert_eq!((unknown, acting.outside.unkeyed.load(Ordering::SeqCst)), (1, 1));
+}
+
+/// The second call still runs when the time is up: what the first has done is not lost with it.
+#[test]
+fn at_the_limit_of_time_what_finished_calls_did_is_applied() {
+    let first = call("shell.execute", r#"{"command":"echo one > one.txt"}"#);
+    let second = call("shell.execute", r#"{"command":"sleep 100"}"#);
+    let mut world = World::new(vec![vec![first, second]], ALLOW);
+    world.wall_ms_max = 3_000;
+    let ended = world.live_to_the_end(&run_id());
+    assert!(matches!(ended, Ended::Finished { status: FinishStatus::OutOfBudget, .. }), "{ended:?}");
+    let has_result = world.records(&run_id()).iter().any(|record| record.event.kind() == "act_result");
+    assert_eq!(world.file("one.txt").is_some(), has_result);
+    check_closed(&world, "out of time");
+}
+
+/// The run may take a millisecond, and the answer takes longer.
+#[test]
+fn a_person_who_thinks_takes_none_of_the_time_of_the_run() {
+    let mut world = World::of_call("file.write", r#"{"path":"a.txt","content":"x"}"#, ASK_WRITES_FIRST).refusing();
+    world.wall_ms_max = 1;
+    world.thinks = Duration::from_millis(300);
+    let ended = world.live_to_the_end(&run_id());
+    assert!(matches!(ended, Ended::Finished { status: FinishStatus::Denied, .. }), "{ended:?}");
+    assert!(!world.records(&run_id()).iter().any(|record| record.event.kind() == "bound_hit"));
+}
+
+/// The result is durable, its changes are not applied, and the next driver has other rules.
+#[test]
+fn what_was_allowed_is_shown_when_the_rules_have_come_to_ask() {
+    for rules in [ASK_WRITES, ASK_WRITES_FIRST] {
+        for refuses in [false, true] {
+            let killed = (1..TIMES_MAX).find_map(|kill_after| {
+                let write = call("file.write", r#"{"path":"a.txt","content":"x"}"#);
+                let world = World::new(vec![vec![write], vec![text("Done.")]], ALLOW);
+                world.live(&run_id(), Some(kill_after));
+                let last: Vec<_> =
+                    world.records(&run_id()).iter().rev().take(2).map(|record| record.event.kind()).collect();
+                (last == ["model_intent", "act_result"]).then_some(world)
+            });
+            let world = killed.expect("a result is committed with the next question").under(rules);
+            let world = if refuses { world.refusing() } else { world };
+            let ended = world.live_to_the_end(&run_id());
+            assert!(matches!(ended, Ended::Finished { .. }), "{ended:?}");
+            let when = format!("refused: {refuses}, {rules}");
+            let records = world.records(&run_id());
+            let count = |kind: &str| records.iter().filter(|record| record.event.kind() == kind).count();
+            assert_eq!(count("approval_requested"), 1, "{when}");
+            assert_eq!(world.file("a.txt").as_deref(), (!refuses).then_some("x"), "{when}");
+            assert_eq!((count("merged"), count("discarded")), if refuses { (0, 1) } else { (1, 0) }, "{when}");
         }
     }
 }

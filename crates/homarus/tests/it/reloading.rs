@@ -76,6 +76,26 @@ fn configure_changes_a_run_that_is_under_way() {
 }
 
 #[test]
+fn what_was_allowed_when_it_was_done_is_applied_before_the_rules_change() {
+    let program = Program::with_turns(vec![
+        write("a.txt").hold(),
+        Turn::text("Done."),
+        Turn::text("Checked."),
+        Turn::text("Checked."),
+    ]);
+    let mut running = begin(&program, &[]);
+    assert_eq!(program.output(&["runs", "configure", "last", "--approvals", "ask"]).code, 0);
+    program.server.release();
+    let done = running.finish();
+    assert_eq!(done.code, 0, "{done:?}");
+    let kinds = program.kinds();
+    assert_eq!(program.file("a.txt").as_deref(), Some("x\n"), "{kinds:?}");
+    let place = |kind: &str| kinds.iter().position(|known| known == kind);
+    assert!(place("merged").is_some() && place("merged") < place("reconfigured"), "{kinds:?}");
+    program.verify();
+}
+
+#[test]
 fn a_change_that_was_left_is_made_by_the_next_driver() {
     let program = Program::with_turns(vec![Turn::text("never heard").hold(), Turn::text("Done.")]);
     let mut running = begin(&program, &[]);

@@ -1,7 +1,12 @@
 //! Who may go on with a run: after a crash everything is taken over by one command, of several processes that want
 //! one run exactly one drives it, and whoever was overtaken changes nothing any more.
 
-use homarus_test_kit::{Script, Turn};
+use homarus_contract::{
+    ids::{Hash, RunId},
+    journal::Journal,
+};
+use homarus_store::Store;
+use homarus_test_kit::{Script, Turn, histories::accepted};
 use serde_json::{Value, json};
 
 use crate::program::{Program, Running};
@@ -176,5 +181,93 @@ fn a_driver_that_was_overtaken_appends_nothing_and_acts_no_more() {
     assert!(!done.stdout.contains("act_intent"), "{done:?}");
     assert_eq!(program.events(), before, "nothing was appended");
     assert_eq!(program.file("stale.txt"), None);
+    program.verify();
+}
+
+fn store(program: &Program) -> std::sync::Arc<Store> {
+    Store::open(homarus_store::Options::new(program.home.join("state"))).unwrap()
+}
+
+fn status_of(program: &Program, run: &str) -> Value {
+    list(program).into_iter().find(|row| row["run"] == run).unwrap()["status"].clone()
+}
+
+#[test]
+fn a_run_that_was_just_killed_is_cancelled_with_all_it_had_begun() {
+    let program = held(1, "Done.");
+    let mut running = program.spawn(&["run", "hello", "--json"]);
+    program.wait_for_model_calls(1);
+    running.kill();
+    let done = program.output(&["runs", "cancel", "last", "--json"]);
+    let response: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+    assert_eq!((done.code, &response["ended"]), (0, &json!(true)), "{done:?}");
+    let kinds = program.kinds();
+    assert_eq!(kinds[kinds.len() - 2..], ["model_result", "finished"], "{kinds:?}");
+    let show = program.show();
+    assert_eq!(show["status"], "cancelled");
+    assert_eq!(show["budget"]["reserved"], json!({"cost": 0, "tokens": 0, "steps": 0}), "{show}");
+    assert_eq!(show["cost_known"], false, "nobody knows what the answer cost: {show}");
+    assert_eq!(program.output(&["runs", "cancel", "last"]).code, 1, "it has ended");
+    program.verify();
+}
+
+#[test]
+fn what_was_told_to_stop_before_its_driver_died_is_ended_by_whoever_comes_next() {
+    let program = held(1, "Done.");
+    interrupted(&program, 1);
+    let run = list(&program)[0]["run"].as_str().unwrap().to_owned();
+    let store = store(&program);
+    program.runtime.block_on(store.request_cancel(RunId::parse(run.as_str()).unwrap())).unwrap();
+    drop(store);
+    let done = program.output(&["run", "hello"]);
+    assert!(
+        done.code == 0 && done.stderr.contains(&format!("run {run} was interrupted earlier, and is over now")),
+        "{done:?}"
+    );
+    assert_eq!(status_of(&program, &run), "cancelled");
+    program.verify();
+}
+
+#[test]
+fn a_damaged_orphan_keeps_nobody_from_working() {
+    let program = held(1, "Done.");
+    interrupted(&program, 1);
+    let run = list(&program)[0]["run"].as_str().unwrap().to_owned();
+    let sql = rusqlite::Connection::open(program.home.join("state/journal.db")).unwrap();
+    let flip = "UPDATE events SET body = replace(body, 'hello', 'hollo') WHERE stream = ?1 AND seq = 1";
+    assert_eq!(sql.execute(flip, [&run]).unwrap(), 1);
+    drop(sql);
+    for _ in 0..2 {
+        let done = program.output(&["run", "again"]);
+        assert!(done.code == 0 && done.stderr.contains("cannot be brought to rest"), "{done:?}");
+    }
+    let row = list(&program).into_iter().find(|row| row["run"] == run.as_str()).unwrap();
+    assert_eq!(row["owner"], Value::Null, "nobody holds it: {row}");
+    // A person can have done with it.
+    let done = program.output(&["runs", "cancel", &run]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let done = program.output(&["run", "and again"]);
+    assert!(done.code == 0 && !done.stderr.contains("brought to rest"), "{done:?}");
+}
+
+#[test]
+fn an_orphan_of_another_version_keeps_nobody_from_working() {
+    let program = held(0, "Done.");
+    let store = store(&program);
+    let blob = b"[]".to_vec();
+    let mut other = accepted("quilt", "made by another version", false);
+    (other.system, other.tools, other.orientation) = (Hash::of(&blob), Hash::of(&blob), Hash::of(&blob));
+    other.profile.rules = "default = \"allow\"\n".to_owned();
+    let run = other.run.to_string();
+    program.runtime.block_on(store.accept(other, vec![blob])).unwrap();
+    drop(store);
+    while list(&program).iter().any(|row| row["owner_alive"] == true) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let done = program.output(&["run", "hello"]);
+    assert!(done.code == 0 && done.stderr.contains("\"quilt\", which this version does not have"), "{done:?}");
+    assert_eq!(status_of(&program, &run), "running");
+    assert_eq!(program.output(&["runs", "cancel", &run]).code, 0);
+    assert_eq!(status_of(&program, &run), "cancelled");
     program.verify();
 }

@@ -66,7 +66,8 @@ impl<'a> Scan<'a> {
     pub(super) fn one(&mut self, run: &str) -> Result<(), JournalError> {
         self.stream(SYSTEM);
         let find = "SELECT 1 FROM streams WHERE stream = ?1 UNION SELECT 1 FROM events WHERE stream = ?1
-             UNION SELECT 1 FROM runs WHERE run = ?1";
+             UNION SELECT 1 FROM runs WHERE run = ?1 UNION SELECT 1 FROM budgets WHERE run = ?1
+             UNION SELECT 1 FROM inbox WHERE run = ?1";
         let exists = self.connection.prepare(find).and_then(|mut find| find.exists([run])).map_err(unreadable)?;
         if !exists && !self.checkpoints.contains_key(run) {
             return Err(JournalError::NoSuchRun(run.to_owned()));
@@ -78,7 +79,11 @@ impl<'a> Scan<'a> {
     pub(super) fn all(&mut self) {
         self.integrity();
         self.stream(SYSTEM);
-        let names = self.names("SELECT stream FROM streams UNION SELECT stream FROM events UNION SELECT run FROM runs");
+        // A row of a run there is not says something too: an inbox entry, that a request was accepted.
+        let names = self.names(
+            "SELECT stream FROM streams UNION SELECT stream FROM events UNION SELECT run FROM runs
+             UNION SELECT run FROM budgets UNION SELECT run FROM inbox",
+        );
         for name in names.union(&self.checkpoints.keys().cloned().collect()) {
             if name != SYSTEM {
                 self.stream(name);
@@ -126,6 +131,7 @@ impl<'a> Scan<'a> {
         }
         self.head(name, &chain);
         if name == SYSTEM {
+            self.no_run_is_called_system();
             return;
         }
         self.vouched(name, &chain);
@@ -280,6 +286,14 @@ impl<'a> Scan<'a> {
         }
         if !hash.is_some_and(|hash| head_is_signed(self.key, name, seq, &hash, &signature)) {
             self.report.add(Some(name), Some(seq), "the signature of the head does not fit");
+        }
+    }
+
+    fn no_run_is_called_system(&mut self) {
+        let rows = "SELECT run FROM runs WHERE run = 'system' UNION SELECT run FROM budgets WHERE run = 'system'
+             UNION SELECT run FROM inbox WHERE run = 'system'";
+        if !self.names(rows).is_empty() {
+            self.report.add(Some(SYSTEM), None, "a run is listed under its name");
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use homarus_contract::{
     budget::{Amount, Budget},
-    event::{Accepted, ApprovalsMode, Event, FinishStatus, Inbound, Profile, WaitingOn},
+    event::{Accepted, ApprovalsMode, Event, FinishStatus, Inbound, Pause, Profile, WaitingOn},
     ids::{Hash, RunId},
     journal::{Append, Fence, Journal},
     message::{StopReason, Usage},
@@ -133,7 +133,7 @@ pub fn note(text: &str) -> Event {
 }
 
 pub fn paused() -> Event {
-    Event::Waiting { on: WaitingOn::Resume { who: String::new() } }
+    Event::Waiting { on: WaitingOn::Resume(Pause::default()) }
 }
 
 pub fn finished() -> Event {

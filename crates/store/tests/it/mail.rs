@@ -2,7 +2,7 @@
 
 use homarus_contract::{
     budget::{Amount, Budget, BudgetChange},
-    event::{Event, Reconfigured, WaitingOn},
+    event::{Event, Pause, Reconfigured, WaitingOn},
     gate::Approval,
     ids::{CallId, Hash},
     journal::{Append, Journal, JournalError, Request},
@@ -50,7 +50,7 @@ async fn changes_wait_in_order_and_each_goes_with_its_event() {
     let fence = push(&world.store, fence, vec![Event::Reconfigured(change("one"))]).await;
     let waiting = [pause(), left(&change("two")), left(&change("one"))];
     assert_eq!(world.store.requests(&run_id("a")).unwrap(), waiting, "only the first of those that are alike");
-    let resume = Event::Waiting { on: WaitingOn::Resume { who: "cli:user".to_owned() } };
+    let resume = Event::Waiting { on: WaitingOn::Resume(Pause { who: "cli:user".to_owned(), ..Pause::default() }) };
     let fence = push(&world.store, fence, vec![resume]).await;
     assert_eq!(world.store.requests(&run_id("a")).unwrap(), waiting[1..]);
     world.store.release(fence).await.unwrap();
@@ -58,6 +58,19 @@ async fn changes_wait_in_order_and_each_goes_with_its_event() {
     assert_eq!(other.requests(&run_id("a")).unwrap(), waiting[1..], "they wait for the next driver");
     push(&other, fence, vec![finished()]).await;
     assert_eq!(other.requests(&run_id("a")).unwrap(), []);
+}
+
+/// Another version writes the same change in other words: it is done once all the same.
+#[tokio::test]
+async fn a_change_goes_with_its_event_however_it_was_written() {
+    let world = World::new();
+    let fence = world.run("a").await;
+    world.store.leave_request(run_id("a"), left(&change("one")), Vec::new()).await.unwrap();
+    let sql = "UPDATE requests SET request = json_insert(request, '$.change.later', 1)";
+    assert_eq!(world.sql().execute(sql, []).unwrap(), 1);
+    assert_eq!(world.store.requests(&run_id("a")).unwrap(), [left(&change("one"))]);
+    push(&world.store, fence, vec![Event::Reconfigured(change("one"))]).await;
+    assert_eq!(world.store.requests(&run_id("a")).unwrap(), []);
 }
 
 #[tokio::test]

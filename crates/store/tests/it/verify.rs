@@ -203,6 +203,23 @@ async fn edited_projections_are_found() {
     check("UPDATE streams SET epoch = 7 WHERE stream = 'b'", "b", "the head has epoch 7").await;
 }
 
+/// A request that is listed as accepted is refused as a duplicate, whatever run it is listed for.
+#[tokio::test]
+async fn rows_of_runs_that_do_not_exist_are_found() {
+    let no_head = "it has no head";
+    check("INSERT INTO inbox VALUES ('irc', '42', 'ghost')", "ghost", no_head).await;
+    check("INSERT INTO budgets SELECT 'ghost', 1, 1, 1, 1, 0, 0, 0, 0, 0, 0", "ghost", no_head).await;
+    let listed = "a run is listed under its name";
+    check("INSERT INTO inbox VALUES ('irc', '43', 'system')", "system", listed).await;
+    check("INSERT INTO budgets SELECT 'system', 1, 1, 1, 1, 0, 0, 0, 0, 0, 0", "system", listed).await;
+    check(
+        "INSERT INTO runs SELECT 'system', status, prompt, workspace, 1, 1, 1 FROM runs WHERE run = 'c'",
+        "system",
+        listed,
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn garbage_is_a_finding_and_no_panic() {
     let garbage = "PRAGMA ignore_check_constraints = 1; PRAGMA writable_schema = 1;

@@ -88,11 +88,10 @@ impl Tool for WorkspaceUndo {
         Box::pin(async move {
             let action = permitted(&permit)?;
             let undoing = self.undoing(&context, &action.arguments.clone())?;
-            let staged = context
+            let mut diff = context
                 .sandbox
                 .stage(permit, context.workspace, layer, undoing.changes, contents(self.journal.clone()))
-                .await;
-            let mut diff = staged.map_err(|error| ToolError::Failed(error.to_string()))?;
+                .await?;
             for (path, why) in undoing.refused {
                 diff.text.push_str(&format!("not undone as a whole {path}: {why}\n"));
                 diff.refused.push((path, why));
