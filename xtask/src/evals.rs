@@ -39,8 +39,8 @@ const QUICK_EVERY: usize = 5;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
     engines: Vec<Engine>,
-    /// Only this job.
-    job: Option<String>,
+    /// Only these jobs; all, if there are none.
+    names: Vec<String>,
     /// Only so many jobs, from the first.
     jobs_max: Option<usize>,
     quick: bool,
@@ -54,7 +54,7 @@ impl Options {
     pub fn parse(args: &[&str]) -> Result<Self, String> {
         let mut options = Self {
             engines: engines::DEFAULT.to_vec(),
-            job: None,
+            names: Vec::new(),
             jobs_max: None,
             quick: false,
             practice: false,
@@ -67,7 +67,7 @@ impl Options {
             let mut value = || args.next().copied().ok_or_else(|| format!("`{arg}` needs a value"));
             match *arg {
                 "--only" => options.engines = engines(value()?)?,
-                "--job" => options.job = Some(value()?.to_owned()),
+                "--job" => options.names.extend(value()?.split(',').map(str::to_owned)),
                 "--jobs" => options.jobs_max = Some(number(arg, value()?, usize::MAX as u64)? as usize),
                 "--quick" => options.quick = true,
                 "--practice" => options.practice = true,
@@ -77,7 +77,7 @@ impl Options {
                 other => return Err(format!("`evals` takes no option `{other}`")),
             }
         }
-        let chosen = [options.job.is_some(), options.jobs_max.is_some(), options.quick];
+        let chosen = [!options.names.is_empty(), options.jobs_max.is_some(), options.quick];
         match chosen.iter().filter(|chosen| **chosen).count() {
             0 | 1 => Ok(options),
             _ => Err("choose one of --job, --jobs and --quick".to_owned()),
@@ -85,11 +85,12 @@ impl Options {
     }
 
     fn choose(&self, jobs: Vec<Job>) -> Result<Vec<Job>, String> {
-        if let Some(name) = &self.job {
-            let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
-            let found: Vec<Job> = jobs.into_iter().filter(|job| job.name == *name).collect();
-            let unknown = || format!("there is no job `{name}`; there are {}", names.join(", "));
-            return if found.is_empty() { Err(unknown()) } else { Ok(found) };
+        if let Some(name) = self.names.iter().find(|name| !jobs.iter().any(|job| job.name == **name)) {
+            let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+            return Err(format!("there is no job `{name}`; there are {}", names.join(", ")));
+        }
+        if !self.names.is_empty() {
+            return Ok(jobs.into_iter().filter(|job| self.names.contains(&job.name)).collect());
         }
         let every = if self.quick { QUICK_EVERY } else { 1 };
         Ok(jobs.into_iter().step_by(every).take(self.jobs_max.unwrap_or(usize::MAX)).collect())
@@ -249,7 +250,8 @@ mod tests {
         assert_eq!(chosen(&["--quick"]).unwrap().len(), 4);
         assert_eq!(chosen(&["--jobs", "3"]).unwrap().len(), 3);
         assert_eq!(chosen(&["--job", "18-fix-total"]).unwrap().len(), 1);
-        assert!(chosen(&["--job", "18"]).is_err_and(|error| error.contains("18-fix-total")));
+        assert_eq!(chosen(&["--job", "18-fix-total,01-triage", "--job", "02-port-mismatch"]).unwrap().len(), 3);
+        assert!(chosen(&["--job", "01-triage,18"]).is_err_and(|error| error.contains("no job `18`; there are")));
     }
 
     /// A checker that anything satisfies, or nothing, would say nothing of an engine.
