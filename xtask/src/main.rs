@@ -47,7 +47,7 @@ usage: cargo xtask COMMAND
   evals       lets Homarus, opencode and goose do twenty small jobs with the embedded model behind one model server,
               and compares what was done, steps, tokens and time; installs the others (npm) below the cache folder
       --only A,B    only these engines: homarus, opencode, goose, or embedded (Homarus without the server)
-      --job NAME    only this job
+      --job A,B     only these jobs
       --jobs N      only the first N
       --quick       every fifth
       --practice    the jobs that texts are tuned on instead

@@ -79,7 +79,7 @@ impl Variable {
 /// How this user reaches the network, for programs that are started with nothing else of these surroundings.
 #[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
 pub fn of_the_network() -> Vec<(&'static str, OsString)> {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 15] = [
         "PATH",
         "HOME",
         "USER",
@@ -88,19 +88,23 @@ pub fn of_the_network() -> Vec<(&'static str, OsString)> {
         "SSL_CERT_DIR",
         "CURL_CA_BUNDLE",
         "REQUESTS_CA_BUNDLE",
+        "http_proxy",
         "https_proxy",
         "HTTPS_PROXY",
         "all_proxy",
+        "ALL_PROXY",
         "no_proxy",
         "NO_PROXY",
     ];
     NAMES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect()
 }
 
-/// How this user's `pip` finds packages.
+/// How this user's `pip` finds packages: by variables, or by a file in their folder of configuration.
 #[allow(clippy::disallowed_methods, reason = "this is the module the ban points to")]
 pub fn of_pip() -> Vec<(OsString, OsString)> {
-    std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PIP_")).collect()
+    std::env::vars_os()
+        .filter(|(name, _)| name.to_string_lossy().starts_with("PIP_") || name == "XDG_CONFIG_HOME")
+        .collect()
 }
 
 /// The first of these programs that is on the PATH.
