@@ -9,8 +9,8 @@ use homarus_contract::{
 
 use crate::http;
 
-/// Longest line of an answer.
-pub(crate) const LINE_BYTES_MAX: usize = 10 << 20;
+/// A line of an answer is shorter.
+pub(crate) const LINE_BYTES_MAX: usize = 10_000_000;
 /// Longest answer.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -84,7 +84,7 @@ impl Lines {
             Some(Err(error)) => return Err(http::from_outbound(error)),
             Some(Ok(piece)) => {
                 self.total += piece.len();
-                if self.total > ANSWER_BYTES_MAX || self.buffer.len() + piece.len() > LINE_BYTES_MAX {
+                if self.total > ANSWER_BYTES_MAX || self.buffer.len() + piece.len() >= LINE_BYTES_MAX {
                     return Err(too_long());
                 }
                 let head = piece.len().min(HEAD_BYTES_MAX - self.head.len());
@@ -128,7 +128,7 @@ pub(crate) async fn next_sse(lines: &mut Lines) -> Result<Option<SseEvent>, Mode
         match field {
             "event" => event = value.to_owned(),
             "data" => match &mut data {
-                Some(data) if data.len() + value.len() > LINE_BYTES_MAX => return Err(too_long()),
+                Some(data) if data.len() + value.len() >= LINE_BYTES_MAX => return Err(too_long()),
                 Some(data) => {
                     data.push('\n');
                     data.push_str(value);
