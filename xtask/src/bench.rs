@@ -72,7 +72,7 @@ impl Options {
 
 /// Measures and prints; `Ok(false)` if a goal is missed.
 pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
-    let goals: Goals = toml::from_str(GOALS).map_err(|error| format!("the goals cannot be read: {error}"))?;
+    let goals = goals()?;
     sh::run(&mut sh::cargo(places, &["build", "--release", "-p", "homarus"]))?;
     let homarus = places.target.join("release/homarus");
     let folder = std::env::temp_dir().join(format!("homarus-bench-{}", std::process::id()));
@@ -103,7 +103,7 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
             "takeover" => engines::takeover(places, &homarus, options.quick),
             _ => instructions(places, &folder),
         };
-        println!("\n{}", section.to_markdown());
+        println!("\n{}", section.to_markdown(&goals));
         sections.push(section);
     }
     drop(cleanup);
@@ -113,6 +113,23 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
         fs::write(out, text + "\n").map_err(|error| format!("{}: {error}", out.display()))?;
     }
     Ok(verdicts(&goals, &sections, options))
+}
+
+fn goals() -> Result<Goals, String> {
+    toml::from_str(GOALS).map_err(|error| format!("the goals cannot be read: {error}"))
+}
+
+/// What a program must not be larger than, for the tests.
+pub fn size_in_test(homarus: &Path) -> Result<(), String> {
+    let (goals, sections) = (goals()?, [size(homarus)]);
+    match goals.goal.iter().map(|goal| goal.judge(&sections)).find(|(_, verdict)| *verdict != Verdict::NotMeasured) {
+        Some((text, Verdict::Met)) => {
+            println!("{text}");
+            Ok(())
+        }
+        Some((text, _)) => Err(text),
+        None => Err(format!("{} cannot be looked at", homarus.display())),
+    }
 }
 
 fn verdicts(goals: &Goals, sections: &[Section], options: &Options) -> bool {
@@ -151,7 +168,7 @@ pub fn instructions_in_test(places: &Places) -> Result<(), String> {
     let folder = std::env::temp_dir().join(format!("homarus-instructions-{}", std::process::id()));
     let _cleanup = Cleanup(folder.clone());
     let counted = instructions::run(places, &folder)?;
-    println!("{}", counted.section.to_markdown());
+    println!("{}", counted.section.to_markdown(&goals()?));
     if counted.exceeded.is_empty() { Ok(()) } else { Err(counted.exceeded.join("; ")) }
 }
 

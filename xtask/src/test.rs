@@ -71,6 +71,10 @@ pub fn run(places: &Places) -> Result<bool, String> {
     step("clippy", &mut || Outcome::of(clippy(places)));
     let mut built = None;
     step("build", &mut || Outcome::of(build::run(places).map(|done| built = Some(done))));
+    step("size of the program", &mut || match &built {
+        Some(built) => Outcome::of(bench::size_in_test(&built.homarus)),
+        None => Outcome::skipped("the build failed"),
+    });
     step("weights", &mut || match &built {
         Some(built) => Outcome::of(demo::pull_for_tests(places, built)),
         None => Outcome::skipped("the build failed"),

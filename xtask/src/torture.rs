@@ -70,12 +70,16 @@ fn of_takeover(places: &Places, built: &Path, release: bool, runs: &str) -> Resu
     Ok(["--in-flight".to_owned(), holder, "--takeover".to_owned(), runs.to_owned()])
 }
 
-/// How long a takeover took, in seconds.
+/// What a takeover took, in seconds from the start of the process that did it.
 #[derive(Debug, Deserialize)]
 pub struct Takeover {
     pub taken_over_s: f64,
     pub claimed_s: f64,
     pub ended_s: f64,
+    /// The most that process ever had.
+    pub memory_mib: f64,
+    /// Runs that did not come to their end.
+    pub lost: f64,
 }
 
 /// Has so many runs taken over by this release build; an error if one of them was not.

@@ -43,10 +43,14 @@ impl Rate {
 /// A process with so many runs in flight is killed, and one command takes all of them over.
 pub fn takeover(places: &Places, homarus: &Path, quick: bool) -> Section {
     let runs = if quick { "1000" } else { "10000" };
-    let title = format!("Takeover of {runs} runs in flight after a kill (s)");
-    let mut section = Section::new("takeover", title, &["all taken over", "claiming them", "all ended"]);
+    let title = format!("Takeover of {runs} runs in flight after a kill (s), by one process (MiB)");
+    let columns = ["all taken over", "claiming them", "all ended", "memory", "lost"];
+    let mut section = Section::new("takeover", title, &columns);
     match torture::takeover(places, homarus, runs) {
-        Ok(took) => section.row(OURS, vec![Some(took.taken_over_s), Some(took.claimed_s), Some(took.ended_s)]),
+        Ok(took) => {
+            let figures = [took.taken_over_s, took.claimed_s, took.ended_s, took.memory_mib, took.lost];
+            section.row(OURS, figures.map(Some).to_vec());
+        }
         Err(error) => section.note(format!("{OURS}: {error}")),
     }
     section

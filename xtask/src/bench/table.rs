@@ -68,8 +68,8 @@ impl Section {
         *self.rows.iter().find(|row| row.who == who)?.figures.get(at)?
     }
 
-    /// As a Markdown table.
-    pub fn to_markdown(&self) -> String {
+    /// As a Markdown table, with the goals below the rows they are of.
+    pub fn to_markdown(&self, goals: &Goals) -> String {
         let mut text = format!("## {}\n\n", self.title);
         if !self.rows.is_empty() {
             let _ = writeln!(text, "| | {} |", self.columns.join(" | "));
@@ -78,6 +78,15 @@ impl Section {
         for row in &self.rows {
             let figures: Vec<String> = row.figures.iter().map(|figure| figure.map_or("-".to_owned(), shown)).collect();
             let _ = writeln!(text, "| {} | {} |", row.who, figures.join(" | "));
+            let goal = |column: &String| {
+                let mut of = goals.goal.iter().filter(|goal| goal.is_of(self.id, &row.who, column));
+                of.next().and_then(Goal::bound)
+            };
+            let wanted: Vec<Option<String>> = self.columns.iter().map(goal).collect();
+            if wanted.iter().any(Option::is_some) {
+                let wanted: Vec<String> = wanted.into_iter().map(Option::unwrap_or_default).collect();
+                let _ = writeln!(text, "| *goal* | {} |", wanted.join(" | "));
+            }
         }
         for note in &self.notes {
             let _ = writeln!(text, "\n{note}");
@@ -114,6 +123,15 @@ pub enum Verdict {
 }
 
 impl Goal {
+    fn is_of(&self, section: &str, who: &str, column: &str) -> bool {
+        self.section == section && self.who == who && self.column == column
+    }
+
+    fn bound(&self) -> Option<String> {
+        let most = self.at_most.map(|bound| format!("≤ {bound}"));
+        most.or_else(|| self.at_least.map(|bound| format!("≥ {bound}")))
+    }
+
     /// The goal with its figure, and whether it is met.
     pub fn judge(&self, sections: &[Section]) -> (String, Verdict) {
         let mut text = format!("{}, {}, {}:", self.section, self.who, self.column);
@@ -171,7 +189,9 @@ mod tests {
 
     #[test]
     fn a_table_has_a_dash_where_nothing_was_measured() {
-        let text = section().to_markdown();
-        assert!(text.contains("| homarus | 5.00 | - |") && text.contains("| other | 4.00 | 123 |"), "{text}");
+        let goals = Goals { goal: vec![goal("column = \"p99\"\nat_most = 30.0")] };
+        let text = section().to_markdown(&goals);
+        let rows = "| homarus | 5.00 | - |\n| *goal* |  | ≤ 30 |\n| other | 4.00 | 123 |\n";
+        assert!(text.contains(rows), "{text}");
     }
 }

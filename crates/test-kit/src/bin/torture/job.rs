@@ -19,6 +19,7 @@ const SEED: &str = "seed\n";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Read,
+    List,
     Search,
     Get,
     /// Keyed: a line in the agent's memory.
@@ -37,8 +38,9 @@ pub enum Kind {
     HeldShell,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Read,
+    Kind::List,
     Kind::Search,
     Kind::Get,
     Kind::Note,
@@ -144,6 +146,7 @@ impl Job {
         for Action { token, kind } in self.actions() {
             match kind {
                 Kind::Read => std::fs::write(workspace.join(format!("read-{token}.txt")), SEED)?,
+                Kind::List => std::fs::create_dir(workspace.join(format!("list-{token}")))?,
                 Kind::Edit => std::fs::write(workspace.join(format!("edit-{token}.txt")), "above\nhere\nbelow\n")?,
                 Kind::Many => {
                     std::fs::write(workspace.join(format!("old-{token}.txt")), SEED)?;
@@ -162,6 +165,7 @@ impl Action {
         let token = &self.token;
         match self.kind {
             Kind::Read => ("file.read", json!({"path": format!("read-{token}.txt")})),
+            Kind::List => ("file.list", json!({"path": format!("list-{token}")})),
             Kind::Search => ("file.search", json!({"pattern": token})),
             Kind::Get => ("http.request", json!({"url": format!("{outside}/get/{token}")})),
             Kind::Note => ("memory.note", json!({"note": format!("Remember {token}.")})),
@@ -221,7 +225,7 @@ impl Action {
                     _ => return Seen::Half,
                 }
             }
-            Kind::Read | Kind::Search | Kind::Get | Kind::Note | Kind::Post => 0,
+            Kind::Read | Kind::List | Kind::Search | Kind::Get | Kind::Note | Kind::Post => 0,
         };
         match times {
             0 => Seen::Absent,

@@ -129,7 +129,7 @@ pub fn effects(evidence: &Evidence) -> Vec<Finding> {
             finding(Line::Unexpected, text("the call failed"));
         }
         match action.kind {
-            Kind::Read | Kind::Search | Kind::Get => {
+            Kind::Read | Kind::List | Kind::Search | Kind::Get => {
                 if !course.has_result {
                     finding(Line::EffectLost, text("no result"));
                 }

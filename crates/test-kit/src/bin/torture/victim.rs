@@ -99,6 +99,11 @@ impl Victim {
         Ok(Self { child, what: what.to_owned(), lines, count, reader, stderr })
     }
 
+    /// The number of the process while it lives.
+    pub fn process(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     pub fn lines(&self) -> Arc<Mutex<Vec<Value>>> {
         self.lines.clone()
     }
