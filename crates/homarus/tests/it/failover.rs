@@ -32,6 +32,9 @@ scenarios! {
     a_failed_attempt_is_paid_for: "an answer came that cannot be used: what it cost is booked, and another is asked for", paid;
     a_prompt_too_long_is_not_sent: "the conversation is longer than the model may be given: nothing is sent, and the run ends and says so", too_long;
     missing_fields_are_told_to_the_model: "arguments that miss fields: the tool refuses, and the model is told", missing_fields;
+    a_refusal_ends_the_run: "the model refuses, or a filter cuts its answer off: the run ends as failed, and nothing else is asked", refused;
+    an_uncounted_answer_costs_its_reservation: "no word about usage: what was reserved for the answer is booked", uncounted;
+    each_model_has_its_own_limits: "the next model is asked within its own limits, not those of the first", own_limits;
     tls_with_a_certificate_of_ones_own: "a server with a certificate of one's own: refused, and reached once `SSL_CERT_FILE` names it", tls;
     reasoning_survives_the_process: "sealed reasoning comes back from the journal in another process, to the same model only", reasoning;
 }
@@ -227,6 +230,52 @@ fn too_long() {
     assert_eq!(failed["class"], "context_overflow");
     assert!(events_of(&program, "model_intent").is_empty());
     assert!(program.server.requests().is_empty() && second.requests().is_empty());
+}
+
+fn refused() {
+    for turn in [Turn::text("I will not.").stop("refusal"), Turn::empty().stop("refusal")] {
+        let program = Program::with_turns(vec![turn, Turn::text("never asked for")]);
+        let second = other(&program, vec![Turn::text("never asked for")]);
+        configure(&program, &two(&program.server, &second, ""));
+        let done = with_keys(program.bare_command(&AUTO));
+        assert_eq!(done.code, 1, "{done:?}");
+        assert!(done.stderr.contains("The model refused to answer."), "{}", done.stderr);
+        assert_eq!((program.server.model_calls().len(), second.model_calls().len()), (1, 0));
+        assert_eq!(program.show()["status"], "failed");
+    }
+}
+
+fn uncounted() {
+    let used = |turn: Turn| {
+        let program = Program::with_turns(vec![turn]);
+        assert_eq!(program.output(&["run", "say something", "--approvals", "auto"]).code, 0);
+        let intent = events_of(&program, "model_intent")[0].clone();
+        let budget = program.show()["budget"].clone();
+        assert_eq!(budget["reserved"]["tokens"], 0, "{budget}");
+        (budget["used"]["tokens"].as_u64().unwrap(), intent["reserved"]["tokens"].as_u64().unwrap())
+    };
+    let (used_counted, reserved) = used(Turn::text("Here.").usage(100, 10, 0, 0));
+    assert!(used_counted == 110 && reserved > 110, "{used_counted} of {reserved}");
+    let (used, reserved) = used(Turn::text("Here.").no_usage());
+    assert!(used == reserved && reserved > 110, "{used} of {reserved}");
+}
+
+fn own_limits() {
+    let program = Program::with_turns(vec![Turn::status(401, &[], "{}")]);
+    let second = other(&program, vec![Turn::text("Done.").usage(10, 5, 0, 0)]);
+    let text = two(&program.server, &second, "").replacen("kind = ", "output_tokens_max = 1_111\nkind = ", 1).replacen(
+        "id = \"second\"\nkind = ",
+        "id = \"second\"\noutput_tokens_max = 222\nkind = ",
+        1,
+    );
+    configure(&program, &text);
+    let done = with_keys(program.bare_command(&["run", "say something", "--approvals", "auto"]));
+    assert_eq!(done.code, 0, "{done:?}");
+    let asked = |server: &ModelServer| -> Vec<Value> {
+        let bodies = server.model_calls().into_iter().map(|call| call.body);
+        bodies.map(|body| body.get("max_completion_tokens").unwrap_or(&body["max_tokens"]).clone()).collect()
+    };
+    assert_eq!((asked(&program.server), asked(&second)), (vec![json!(1_111)], vec![json!(222)]));
 }
 
 fn missing_fields() {

@@ -82,7 +82,11 @@ impl Journal for Mortal {
     }
 
     fn claim(&self, run: RunId) -> BoxFuture<'_, Result<Fence, JournalError>> {
-        self.inner.claim(run)
+        Box::pin(async move {
+            let fence = self.inner.claim(run).await?;
+            self.survive().await;
+            Ok(fence)
+        })
     }
 
     fn release(&self, fence: Fence) -> BoxFuture<'_, Result<(), JournalError>> {
