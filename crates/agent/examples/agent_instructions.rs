@@ -107,6 +107,7 @@ fn accepted(model: &ModelRef) -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget { steps_max: u32::MAX, ..Budget::default() },
+        chosen: None,
         conversation: false,
         system: Hash::ZERO,
         tools: Hash::ZERO,

@@ -14,6 +14,8 @@ use crate::{
 };
 
 const DENIALS_IN_A_ROW_MAX: u32 = 5;
+/// The limit that holds for each answer by itself; all others are limits of the run.
+pub(crate) const OF_ONE_ANSWER: &str = "calls_per_answer";
 
 pub fn next(state: &State) -> Vec<Command> {
     let Some(accepted) = &state.accepted else { return Vec::new() };
@@ -112,10 +114,10 @@ fn after_calls(state: &State, accepted: &Accepted) -> Option<Command> {
         return Some(Command::Wait { on: WaitingOn::Message });
     }
     if let Some((bound, limit)) = &state.bound {
-        return Some(Command::Finish {
-            status: FinishStatus::OutOfBudget,
-            summary: format!("The limit on {bound} ({limit}) was reached."),
-        });
+        // One long answer is no reason to end a conversation for ever.
+        let ends_turn = accepted.conversation && bound == OF_ONE_ANSWER;
+        let status = if ends_turn { FinishStatus::Failed } else { FinishStatus::OutOfBudget };
+        return Some(finish(status, format!("The limit on {bound} ({limit}) was reached.")));
     }
     if state.seen.denials_in_a_row >= DENIALS_IN_A_ROW_MAX {
         return Some(Command::Finish {

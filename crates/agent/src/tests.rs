@@ -143,6 +143,7 @@ pub(crate) fn accepted() -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        chosen: None,
         conversation: false,
         system: Hash::ZERO,
         tools: Hash::ZERO,
@@ -410,6 +411,21 @@ fn a_failure_ends_the_turn_and_an_empty_budget_the_run() {
     let Command::CallModel { step: 2, attempt: 1, .. } = history.only() else { panic!("{:?}", history.only()) };
     history.add(Event::BoundHit { bound: "steps".to_owned(), limit: 1 });
     let Command::Finish { status: FinishStatus::OutOfBudget, .. } = history.only() else { panic!() };
+}
+
+#[test]
+fn an_answer_with_too_many_calls_ends_the_turn_and_not_the_conversation() {
+    let too_many = Event::BoundHit { bound: "calls_per_answer".to_owned(), limit: 32 };
+    let mut history = conversation();
+    history.intent(1, 1).text(1, "Many.").add(too_many.clone()).closed(1, StopReason::Interrupted);
+    let Command::EndTurn { status: FinishStatus::Failed, summary } = history.only() else { panic!() };
+    assert!(summary.contains("calls_per_answer (32)"), "{summary}");
+    history.add(Event::TurnEnded { status: FinishStatus::Failed, summary }).add(said("one by one"));
+    assert_eq!(asks(&history.only()), Some((2, 1, "a/x".to_owned(), 0)));
+
+    let mut history = History::new();
+    history.intent(1, 1).text(1, "Many.").add(too_many).closed(1, StopReason::Interrupted);
+    assert_eq!(status_of(&history.only()), Some(FinishStatus::OutOfBudget), "a run has nobody to say what now");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use homarus_contract::{action::EffectClass, machine::PromptMessage, message::Message};
 
 use crate::{
+    next::OF_ONE_ANSWER,
     seen::Seen,
     state::{State, Step},
 };
@@ -23,6 +24,7 @@ impl State {
         self.nudges.clear();
         self.waiting = None;
         self.turn_over = false;
+        self.bound.take_if(|(bound, _)| bound == OF_ONE_ANSWER);
     }
 
     /// Calls without an outcome get none any more, but for those of which nobody knows whether they happened.

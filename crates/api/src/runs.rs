@@ -126,6 +126,7 @@ pub struct ResumeAllResponse {
     pub taken: u64,
     /// Taken over by another process meanwhile.
     pub busy: u64,
+    /// Also conversations whose turn is over.
     pub completed: u64,
     pub failed: u64,
     /// Denied, out of budget or cancelled.

@@ -205,6 +205,9 @@ pub struct Accepted {
     pub answer_ms_max: u64,
     pub profile: Profile,
     pub budget: Budget,
+    /// `None`: the version that accepted it did not write this down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Chosen>,
     /// It does not finish with an answer, but waits for the next message.
     #[serde(default)]
     pub conversation: bool,
@@ -222,6 +225,23 @@ fn answer_ms_default() -> u64 {
     15 * 60 * 1000
 }
 
+/// What a person chose for this run, which no configuration that is read again changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Chosen {
+    /// Rules that are tried before the configured ones, as their source text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+    /// Nano-USD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_max: Option<u32>,
+    /// Words for what kind of request it is, by which models are chosen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
 /// What is to be different from here on; `None`: as before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reconfigured {
@@ -235,6 +255,9 @@ pub struct Reconfigured {
     /// What was used until here counts against it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Rules of a person's choice, as in [`Chosen::rules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_rules: Option<String>,
     /// `cli:USER`, `chat:USER`, `signal:USER`, ...
     pub who: String,
     /// For people: what changed.
@@ -244,14 +267,24 @@ pub struct Reconfigured {
 impl Reconfigured {
     /// Nothing is different yet.
     pub fn by(who: String) -> Self {
-        let why = String::new();
-        Self { agent: None, models: None, profile: None, system: None, tools: None, budget: None, who, why }
+        Self {
+            agent: None,
+            models: None,
+            profile: None,
+            system: None,
+            tools: None,
+            budget: None,
+            chosen_rules: None,
+            who,
+            why: String::new(),
+        }
     }
 }
 
 impl Accepted {
     pub fn reconfigure(&mut self, change: &Reconfigured) {
-        let Reconfigured { agent, models, profile, system, tools, budget, who: _, why: _ } = change.clone();
+        let Reconfigured { agent, models, profile, system, tools, budget, chosen_rules, who: _, why: _ } =
+            change.clone();
         self.agent = agent.or(self.agent.take());
         self.models = models.unwrap_or_else(|| std::mem::take(&mut self.models));
         if let Some(profile) = profile {
@@ -260,6 +293,9 @@ impl Accepted {
         self.system = system.unwrap_or(self.system);
         self.tools = tools.unwrap_or(self.tools);
         self.budget = budget.unwrap_or(self.budget);
+        if let Some(chosen) = &mut self.chosen {
+            chosen.rules = chosen_rules.or(chosen.rules.take());
+        }
     }
 
     /// As the run is now: its first event, with all that was changed since. `None` if these are not the

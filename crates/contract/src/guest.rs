@@ -18,10 +18,18 @@ pub struct GuestSpec {
     /// Small files written into its root: absolute path and text.
     pub files: Vec<(PathBuf, String)>,
     /// A folder of the host it may write, shown at [`GUEST_FOLDER`].
-    pub folder: Option<PathBuf>,
+    pub folder: Option<GuestFolder>,
     pub limits: Limits,
     /// The port of 127.0.0.1 inside where the way out is.
     pub egress_port: u16,
+}
+
+#[derive(Debug, Clone)]
+pub struct GuestFolder {
+    pub path: PathBuf,
+    /// A guest whose folder holds more is ended. It is looked at every few seconds, so there may be more by then.
+    pub bytes_max: u64,
+    pub files_max: u64,
 }
 
 /// A running guest. Dropping the guard ends it and waits for its end.

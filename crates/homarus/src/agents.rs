@@ -12,12 +12,14 @@ use homarus_agent::{
     skill::Shelf,
 };
 use homarus_contract::{
+    action::Resource,
     budget::Budget,
     event::{AgentRef, Profile},
     message::ToolDefinition,
     tool::ReadRules,
 };
 use homarus_guard::Readable;
+use homarus_policy::pattern::{Pattern, VERBS};
 use homarus_tools::{http_request, skill_read, web_search};
 
 use crate::{config, dirs::Dirs, exit::CliError, wiring::now_ms};
@@ -145,13 +147,30 @@ pub fn system(
 /// What the agent may do at all: its own grants, else the configured ones; of skills only those it names.
 pub fn grants(configured: &[String], definition: Option<&Definition>) -> Vec<String> {
     let own = definition.and_then(|definition| definition.grants.as_deref());
-    let mut grants = own.unwrap_or(configured).to_vec();
-    if let Some(skills) = definition.and_then(|definition| definition.skills.as_ref()) {
-        let any = grants.iter().any(|grant| grant == skill_read::VERB);
-        grants.retain(|grant| grant != skill_read::VERB);
-        grants.extend(skills.iter().filter(|_| any).map(|name| format!("{}:{name}", skill_read::VERB)));
+    let grants = own.unwrap_or(configured);
+    let Some(skills) = definition.and_then(|definition| definition.skills.as_deref()) else { return grants.to_vec() };
+    let mut kept = Vec::new();
+    for grant in grants.iter().flat_map(|grant| within(grant, skills)) {
+        if !kept.contains(&grant) {
+            kept.push(grant);
+        }
     }
-    grants
+    kept
+}
+
+/// A grant, of skills only for these: the same for every other verb it stands for, and each skill it covers by name.
+fn within(grant: &str, skills: &[String]) -> Vec<String> {
+    // What cannot be read is refused where the grants are checked.
+    let Some(pattern) = Pattern::parse(grant).ok().filter(|pattern| pattern.covers_verb(skill_read::VERB)) else {
+        return vec![grant.to_owned()];
+    };
+    let target = grant.splitn(3, ':').nth(2).map(|target| format!(":{target}")).unwrap_or_default();
+    let others = VERBS.iter().map(|(verb, _)| *verb).filter(|verb| *verb != skill_read::VERB);
+    let others = others.filter(|verb| pattern.covers_verb(verb)).map(|verb| format!("{verb}{target}"));
+    let resource = |name: &str| Resource { verb: skill_read::VERB.to_owned(), target: name.to_owned() };
+    // No skill has a name with a `*`, which would stand for others too.
+    let named = skills.iter().filter(|name| !name.contains('*') && pattern.matches(&resource(name), true));
+    others.chain(named.map(|name| format!("{}:{name}", skill_read::VERB))).collect()
 }
 
 /// The tools an agent is offered, by name; `None`: all.
@@ -175,5 +194,38 @@ impl From<FolderError> for CliError {
             }
             error => Self::usage(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homarus_policy::Grants;
+
+    use super::*;
+
+    fn covers(grants: &[String], verb: &str, target: &str) -> bool {
+        let resource = Resource { verb: verb.to_owned(), target: target.to_owned() };
+        Grants::parse(grants).unwrap().covering(&resource).is_some()
+    }
+
+    #[test]
+    fn an_agent_that_names_skills_is_granted_no_other_however_wide_its_grants_are() {
+        let of = |grants: &str, skills: &str| {
+            let text = format!("grants = {grants}\nskills = {skills}");
+            super::grants(&[], Some(&Definition::parse(&text).unwrap()))
+        };
+        for wide in ["*", "*:*", "*:read", "skill:*", "skill:read", "skill:read:*", "skill:*:*", "skill:*:?"] {
+            let grants = of(&format!("[{wide:?}, \"shell:run\"]"), "[\"a\"]");
+            assert!(covers(&grants, "skill:read", "a") || wide.ends_with('?'), "{wide}: {grants:?}");
+            assert!(!covers(&grants, "skill:read", "b"), "{wide}: {grants:?}");
+            assert!(covers(&grants, "shell:run", "ls"), "{wide}: {grants:?}");
+            assert_eq!(covers(&grants, "file:write", "x"), ["*", "*:*"].contains(&wide), "{wide}: {grants:?}");
+            assert_eq!(covers(&grants, "file:read", "x"), wide.starts_with('*'), "{wide}: {grants:?}");
+        }
+        assert!(!covers(&of("[\"*\"]", "[]"), "skill:read", "a"));
+        assert!(!covers(&of("[\"*\"]", "[\"*\"]"), "skill:read", "b"), "a name is no pattern");
+        assert!(!covers(&of("[\"skill:read:b\"]", "[\"a\"]"), "skill:read", "a"), "naming a skill grants nothing");
+        let unnamed = Definition::parse("grants = [\"*\"]").unwrap();
+        assert_eq!(super::grants(&[], Some(&unnamed)), ["*"]);
     }
 }

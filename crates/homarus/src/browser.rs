@@ -38,10 +38,8 @@ pub fn browsers(
 
 /// Chromium's executable.
 pub fn program(config: &Config) -> Option<PathBuf> {
-    match config.browser.program.as_str() {
-        "" => env::on_path(&PROGRAMS),
-        named => Some(PathBuf::from(named)),
-    }
+    let named = &config.browser.program;
+    if named.as_os_str().is_empty() { env::on_path(&PROGRAMS) } else { Some(named.clone()) }
 }
 
 /// Where profiles are kept.

@@ -8,7 +8,7 @@ use homarus_contract::{
     model::{ModelRef, Models},
     outbound::SecretRef,
 };
-use homarus_models::{LocalOptions, Options};
+use homarus_models::{LocalOptions, Options, Registry};
 use homarus_vault::{SecretEntry, Vault};
 
 use crate::{
@@ -17,7 +17,8 @@ use crate::{
     env,
     exit::CliError,
     nearest::did_you_mean,
-    providers, route, weights,
+    providers::{self, Provider},
+    route, weights,
     wiring::Runtime,
 };
 
@@ -38,6 +39,21 @@ impl Choice {
     pub fn names(&self) -> String {
         let names: Vec<String> = self.models.iter().map(ToString::to_string).collect();
         names.join(", then ")
+    }
+}
+
+/// What can be asked here.
+#[derive(Clone, Copy)]
+pub struct Here<'a> {
+    pub models: &'a Registry,
+    pub providers: &'a [Provider],
+    /// Whether embedded models could be run, had they weights.
+    pub has_worker: bool,
+}
+
+impl<'a> From<&'a Runtime> for Here<'a> {
+    fn from(runtime: &'a Runtime) -> Self {
+        Self { models: &runtime.models, providers: &runtime.providers, has_worker: runtime.has_worker }
     }
 }
 
@@ -119,22 +135,27 @@ pub async fn models(
 ) -> Result<Choice, CliError> {
     if !given.is_empty() {
         for model in given {
-            check(model, runtime)?;
+            check(model, runtime.into())?;
         }
         return Ok(Choice { models: given.to_vec(), why: NAMED.to_owned() });
     }
-    if let Some(choice) = routed(request, agent, config, runtime) {
+    if let Some(choice) = routed(request, agent, config, runtime.into()) {
         return Ok(choice);
     }
     if let Some(agent) = agent.filter(|agent| !agent.definition.models.is_empty()) {
-        let models = ready(&agent.definition.models, runtime)?;
+        let models = ready(&agent.definition.models, runtime.into())?;
         return Ok(Choice { models, why: format!("models of agent {}", agent.name) });
     }
+    usual(config, runtime.into()).await
+}
+
+/// The models of a run for which neither it, nor its agent, nor a rule names others.
+pub async fn usual(config: &Config, here: Here<'_>) -> Result<Choice, CliError> {
     if !config.models.order.is_empty() {
-        let models = ready(&config.models.order, runtime)?;
+        let models = ready(&config.models.order, here)?;
         return Ok(Choice { models, why: "models.order in the configuration".to_owned() });
     }
-    first_set_up(config, runtime).await
+    first_set_up(config, here).await
 }
 
 /// The models of the first rule that fits and has one that can be asked.
@@ -142,33 +163,32 @@ fn routed(
     request: &route::Request<'_>,
     agent: Option<&AgentFolder>,
     config: &Config,
-    runtime: &Runtime,
+    here: Here<'_>,
 ) -> Option<Choice> {
     let names_own = agent.is_some_and(|agent| !agent.definition.models.is_empty());
     config.models.route.iter().enumerate().find_map(|(index, rule)| {
-        let models =
-            (rule.fits(request) && (rule.agent.is_some() || !names_own)).then(|| ready(&rule.models, runtime))?;
+        let models = (rule.fits(request) && (rule.agent.is_some() || !names_own)).then(|| ready(&rule.models, here))?;
         Some(Choice { models: models.ok()?, why: format!("rule {} of models.route: {}", index + 1, rule.why()) })
     })
 }
 
 /// Those of an order that can be asked; if none can, why the first cannot.
-fn ready(order: &[ModelRef], runtime: &Runtime) -> Result<Vec<ModelRef>, CliError> {
-    let ready: Vec<ModelRef> = order.iter().filter(|model| check(model, runtime).is_ok()).cloned().collect();
+fn ready(order: &[ModelRef], here: Here<'_>) -> Result<Vec<ModelRef>, CliError> {
+    let ready: Vec<ModelRef> = order.iter().filter(|model| check(model, here).is_ok()).cloned().collect();
     if let [first, ..] = order
         && ready.is_empty()
     {
-        check(first, runtime)?;
+        check(first, here)?;
     }
     Ok(ready)
 }
 
 /// Fails early with what to do, where a call could only fail late.
-fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
+fn check(model: &ModelRef, here: Here<'_>) -> Result<(), CliError> {
     if model.provider == LOCAL {
-        return check_local(&model.model, runtime);
+        return check_local(&model.model, here);
     }
-    let known = runtime.models.providers();
+    let known = here.models.providers();
     if !known.contains(&model.provider.as_str()) {
         let all = format!("providers are {}", known.join(", "));
         return Err(CliError::usage(format!("there is no provider {:?}", model.provider)).help(did_you_mean(
@@ -177,7 +197,7 @@ fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
             &all,
         )));
     }
-    match runtime.providers.iter().find(|provider| provider.id() == model.provider) {
+    match here.providers.iter().find(|provider| provider.id() == model.provider) {
         Some(provider) if !provider.is_set_up() => {
             let key = provider.key.as_deref().unwrap_or_default();
             Err(CliError::usage(format!("{model} needs a key"))
@@ -188,11 +208,11 @@ fn check(model: &ModelRef, runtime: &Runtime) -> Result<(), CliError> {
     }
 }
 
-fn check_local(name: &str, runtime: &Runtime) -> Result<(), CliError> {
-    if runtime.models.local_names().any(|known| known == name) {
+fn check_local(name: &str, here: Here<'_>) -> Result<(), CliError> {
+    if here.models.local_names().any(|known| known == name) {
         return Ok(());
     }
-    if !runtime.has_worker {
+    if !here.has_worker {
         return Err(CliError::usage(format!("{LOCAL}/{name} cannot be asked"))
             .cause("there is no worker for embedded models")
             .help("put `homarus-local-model` beside `homarus`, or name it in models.local.worker"));
@@ -207,10 +227,10 @@ fn check_local(name: &str, runtime: &Runtime) -> Result<(), CliError> {
 
 /// Fails where none of the models of a run can be asked, before the run is touched.
 pub fn check_any(models: &[ModelRef], runtime: &Runtime) -> Result<(), CliError> {
-    ready(models, runtime).map(drop)
+    ready(models, runtime.into()).map(drop)
 }
 
-async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliError> {
+async fn first_set_up(config: &Config, here: Here<'_>) -> Result<Choice, CliError> {
     let default = &config.models.default;
     let one = |provider: &str, model: &str, why: String| -> Result<Choice, CliError> {
         let model: ModelRef = format!("{provider}/{model}").parse().map_err(CliError::usage)?;
@@ -220,7 +240,7 @@ async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliE
         return one("anthropic", &default.anthropic, "ANTHROPIC_API_KEY is set".to_owned());
     }
     if env::OPENAI_BASE_URL.is_set() {
-        let name = first_listed("openai", runtime).await?.unwrap_or_else(|| default.openai.clone());
+        let name = first_listed("openai", here).await?.unwrap_or_else(|| default.openai.clone());
         return one("openai", &name, "OPENAI_BASE_URL is set; its first model".to_owned());
     }
     if env::OPENAI_API_KEY.is_set() {
@@ -230,24 +250,26 @@ async fn first_set_up(config: &Config, runtime: &Runtime) -> Result<Choice, CliE
         let why = if env::GEMINI_API_KEY.is_set() { &env::GEMINI_API_KEY } else { &env::GEMINI_BASE_URL };
         return one("gemini", &default.gemini, format!("{} is set", why.name));
     }
-    if runtime.models.is_up("ollama").await {
+    let is_ollama_up = here.models.is_up("ollama").await;
+    if is_ollama_up {
         let name = match default.ollama.as_str() {
-            "" => first_listed("ollama", runtime).await?,
+            "" => first_listed("ollama", here).await?,
             name => Some(name.to_owned()),
         };
         if let Some(name) = name {
             return one("ollama", &name, "Ollama answers; no key is set".to_owned());
         }
     }
-    if runtime.models.local_names().any(|name| name == config.models.local.name) {
-        let why = "embedded; no key is set and Ollama does not answer".to_owned();
+    if here.models.local_names().any(|name| name == config.models.local.name) {
+        let ollama = if is_ollama_up { "has no models" } else { "does not answer" };
+        let why = format!("embedded; no key is set and Ollama {ollama}");
         return one(LOCAL, &config.models.local.name, why);
     }
-    Err(no_embedded())
+    Err(none_at_all(is_ollama_up))
 }
 
-async fn first_listed(provider: &str, runtime: &Runtime) -> Result<Option<String>, CliError> {
-    let names = runtime.models.list(provider).await.map_err(|error| {
+async fn first_listed(provider: &str, here: Here<'_>) -> Result<Option<String>, CliError> {
+    let names = here.models.list(provider).await.map_err(|error| {
         CliError::failed(format!("{provider} does not list its models"))
             .cause(error)
             .help("name a model with --model PROVIDER/MODEL")
@@ -255,8 +277,9 @@ async fn first_listed(provider: &str, runtime: &Runtime) -> Result<Option<String
     Ok(names.into_iter().next())
 }
 
-fn no_embedded() -> CliError {
-    let cause = "no key is set, no Ollama answers, and the embedded model is not here";
+fn none_at_all(is_ollama_up: bool) -> CliError {
+    let ollama = if is_ollama_up { "Ollama has no models" } else { "no Ollama answers" };
+    let cause = format!("no key is set, {ollama}, and the embedded model is not here");
     CliError::usage("there is no model to ask").cause(cause).help(
         "set ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull` \
          (the worker homarus-local-model must stand beside homarus)",

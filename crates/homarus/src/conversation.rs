@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use homarus_contract::{
     event::{Accepted, ApprovalsMode, Event, Inbound, Reconfigured, Record, WaitingOn},
     ids::{Hash, RunId},
-    journal::{Append, Fence, Journal, JournalError, Request, RunRow, RunStatus},
+    journal::{Append, Fence, Journal, JournalError, Request},
     model::ModelRef,
     text::one_line,
 };
-use homarus_workflow::{changes::RunChanges, undo::Target};
+use homarus_workflow::undo::History;
 
 use crate::{
     agents, choose,
@@ -24,8 +24,6 @@ use crate::{
 
 const PAGE: u32 = 1_000;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// The newest runs, among which undos are looked for.
-const UNDOS_LOOKED_AT_MAX: u32 = 1_000;
 /// How the reason of such a note begins; the undo runs it tells of follow.
 const UNDONE: &str = "undone by";
 const PATHS_NAMED_MAX: usize = 20;
@@ -146,7 +144,8 @@ impl Runtime {
         let (mut blobs, mut why) = (Vec::new(), Vec::new());
         let mut profile = now.profile.clone();
         if let Some((name, text)) = change.policy {
-            profile.rules = wiring::profile(config, None, Some(text), profile.approvals)?.rules;
+            profile.rules = wiring::rules(&wiring::configured_rules(config)?, Some(&text))?;
+            event.chosen_rules = Some(text);
             why.push(format!("rules of {name}"));
         }
         if let Some(mode) = change.approvals {
@@ -233,15 +232,14 @@ fn undone_note(journal: &dyn Journal, run: &RunId) -> Result<Vec<Event>, CliErro
     // By what was told and not by the time of it: a clock may have been set back.
     let told: Vec<String> = journal.read_all(run)?.into_iter().filter_map(undone_before).collect();
     let is_told = |undo: &RunId| told.iter().any(|ids| ids.split(' ').any(|id| id == undo.as_str()));
-    let rows = journal.runs(UNDOS_LOOKED_AT_MAX)?;
-    let done = |row: &&RunRow| row.status == RunStatus::Completed && !is_told(&row.run);
-    let undos: Vec<(&RunRow, Target)> =
-        rows.iter().filter(done).filter_map(|row| Some((row, row.prompt.parse().ok()?))).collect();
-    let stands = |row: &RunRow| !undos.iter().any(|(_, target)| target.run == row.run);
+    let history = History::read(journal, &journal.run(run)?.workspace)?;
     let (mut paths, mut reason) = (BTreeSet::new(), UNDONE.to_owned());
-    for (row, _) in undos.iter().filter(|(row, target)| target.run == *run && stands(row)) {
-        reason = format!("{reason} {}", row.run);
-        paths.extend(RunChanges::read(journal, &row.run)?.applied.into_iter().map(|applied| applied.change.path));
+    // Also one that ended otherwise than it should may have undone a part.
+    for (undo, undone) in history.undos_of(run)? {
+        if !undone.is_empty() && !is_told(&undo) && journal.run(&undo)?.status.is_final() {
+            reason = format!("{reason} {undo}");
+            paths.extend(undone);
+        }
     }
     if paths.is_empty() {
         return Ok(Vec::new());
@@ -344,7 +342,7 @@ mod tests {
     }
 
     /// A run that undoes what `r1` did to `a.txt`, as the journal has it.
-    fn undone() -> Vec<Event> {
+    fn undone(status: FinishStatus) -> Vec<Event> {
         let (call, path) = (CallId::new(1, 0), "a.txt".to_owned());
         let old = Entry::File { hash: Hash::of(b""), bytes: 0, mode: 0o644 };
         let change = Change { path: path.clone(), old, new: Entry::Absent };
@@ -361,7 +359,7 @@ mod tests {
             kept: Vec::new(),
         };
         let report = MergeReport { merged: vec![path], conflicts: Vec::new() };
-        let finished = Event::Finished { status: FinishStatus::Completed, summary: String::new() };
+        let finished = Event::Finished { status, summary: String::new() };
         vec![Event::ActResult(result), Event::Merged { call, report }, finished]
     }
 
@@ -376,7 +374,7 @@ mod tests {
         now.store(9 * HOUR_MS, Ordering::SeqCst);
         let undo = run("u1", "undo", "undo r1:0 up to c1.0");
         let mut append = Append::new(store.accept(undo, vec![Vec::new()]).await.unwrap());
-        append.events = undone();
+        append.events = undone(FinishStatus::Completed);
         store.append(append).await.unwrap();
         let r1 = RunId::parse("r1").unwrap();
         let note = undone_note(store.as_ref(), &r1).unwrap();
@@ -386,5 +384,24 @@ mod tests {
         append.events = note;
         store.append(append).await.unwrap();
         assert_eq!(undone_note(store.as_ref(), &r1).unwrap(), [], "it is told once");
+    }
+
+    #[tokio::test]
+    async fn what_was_undone_in_part_is_told_and_what_only_reads_like_an_undo_is_not() {
+        const REQUEST: &str = "undo r1:0 up to c1.0";
+        let check = async |machine: &str, status, told: bool| {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(Options::new(folder.path())).unwrap();
+            store.accept(run("r1", "agent", "hello"), vec![Vec::new()]).await.unwrap();
+            let fence = store.accept(run("u1", machine, REQUEST), vec![Vec::new()]).await.unwrap();
+            let mut append = Append::new(fence);
+            append.events = undone(status);
+            store.append(append).await.unwrap();
+            let note = undone_note(store.as_ref(), &RunId::parse("r1").unwrap()).unwrap();
+            assert_eq!(note.len(), usize::from(told), "{machine} {status:?}: {note:?}");
+        };
+        check("undo", FinishStatus::Failed, true).await;
+        check("undo", FinishStatus::Cancelled, true).await;
+        check("agent", FinishStatus::Completed, false).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{env, exit::CliError};
+use crate::{config::Config, env, exit::CliError};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dirs {
@@ -68,9 +68,10 @@ impl Dirs {
         env::CONFIG.get_os().map_or_else(|| self.config.join("homarus.toml"), PathBuf::from)
     }
 
-    /// Folders no sandbox may see.
-    pub fn hidden(&self) -> Vec<PathBuf> {
-        vec![self.state.clone(), self.config.clone(), self.agents.clone()]
+    /// What no sandbox may see or change: Homarus's own folders, and the files it obeys, wherever they are.
+    pub fn hidden(&self, config: &Config) -> Vec<PathBuf> {
+        let folders = [self.state.clone(), self.config.clone(), self.agents.clone()];
+        folders.into_iter().chain([self.config_file()]).chain(config.obeyed().cloned()).collect()
     }
 }
 

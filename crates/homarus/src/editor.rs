@@ -2,13 +2,18 @@
 
 use std::{path::Path, process::Command};
 
-use crate::{config::file::UserFile, env, exit::CliError};
+use crate::{
+    config::file::{UserFile, read_text},
+    env,
+    exit::CliError,
+};
 
 /// Tried in this order where neither VISUAL nor EDITOR is set.
 const EDITORS: [&str; 3] = ["editor", "nano", "vi"];
 
 /// Lets the user edit `before` and replaces the file with what came of it, unless `problem` finds something
-/// wrong. Whether the text changed.
+/// wrong. Whether the text changed. Where it cannot be done and something was written, that is kept, and the error
+/// says where.
 pub fn edit(
     file: &UserFile,
     before: &str,
@@ -16,24 +21,35 @@ pub fn edit(
 ) -> Result<bool, CliError> {
     let editor = editor()?;
     let copy = file.copy(before)?;
-    run(&editor, &copy.path)?;
-    let edited = UserFile::read(&copy.path)?;
-    let Some(text) = &edited.text else {
+    match run(&editor, &copy.path).and_then(|()| take_over(file, before, &copy.path, problem)) {
+        Err(error) if copy.differs(before) => {
+            let kept = copy.keep();
+            Err(error.help(format!("what you wrote is kept in {}", kept.display())))
+        }
+        done => done,
+    }
+}
+
+fn take_over(
+    file: &UserFile,
+    before: &str,
+    copy: &Path,
+    problem: impl FnOnce(&UserFile) -> Result<Option<String>, CliError>,
+) -> Result<bool, CliError> {
+    let wrong = |cause: String| {
+        CliError::usage(format!("the edited {} is not right, and the old one stays", name(file))).cause(cause)
+    };
+    let Some(text) = read_text(copy).map_err(wrong)? else {
         return Err(CliError::failed("the editor left no file").help("nothing was changed"));
     };
     if text == before {
         return Ok(false);
     }
+    let edited = UserFile { path: copy.to_path_buf(), text: Some(text) };
     if let Some(what) = problem(&edited)? {
-        let kept = copy.keep();
-        return Err(CliError::usage(format!("the edited {} is not right, and the old one stays", name(file)))
-            .cause(what)
-            .help(format!("what you wrote is kept in {}", kept.display())));
+        return Err(wrong(what));
     }
-    if let Err(error) = file.replace(text) {
-        let kept = copy.keep();
-        return Err(error.help(format!("what you wrote is kept in {}", kept.display())));
-    }
+    file.replace(edited.text())?;
     Ok(true)
 }
 

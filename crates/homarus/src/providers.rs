@@ -60,6 +60,10 @@ pub struct Own {
 }
 
 impl Own {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// What is wrong with it, in words for whoever wrote it.
     pub fn check(&self) -> Result<(), String> {
         let id_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -126,12 +130,6 @@ const KNOWN: [(ProviderKind, Option<&env::Variable>, &env::Variable); 4] = [
 /// All there are. One of the configuration goes before the known one of the same name.
 pub fn all(config: &Config) -> Result<Vec<Provider>, CliError> {
     let own: Vec<Provider> = config.models.provider.iter().map(Own::provider).collect::<Result<_, _>>()?;
-    for (index, provider) in own.iter().enumerate() {
-        if own[..index].iter().any(|earlier| earlier.id() == provider.id()) {
-            return Err(CliError::usage(format!("two of models.provider are called {}", provider.id()))
-                .help("give each an `id` of its own"));
-        }
-    }
     let mut all = Vec::new();
     for (kind, key, address) in KNOWN {
         if !own.iter().any(|provider| provider.id() == kind.as_str()) {
@@ -225,7 +223,7 @@ mod tests {
     #[test]
     fn names_are_taken_once() {
         let one = "[[models.provider]]\nid = \"w\"\nkind = \"openai\"\n";
-        let error = all(&parse(&format!("{one}{one}")).unwrap()).err().unwrap();
-        assert!(error.text().contains("two of models.provider"), "{}", error.text());
+        let error = parse(&format!("{one}{one}")).unwrap_err();
+        assert!(error.text().contains("`models.provider`: two are called w"), "{}", error.text());
     }
 }

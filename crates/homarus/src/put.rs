@@ -3,8 +3,10 @@
 use std::{
     fmt::Display,
     io::{self, Write},
+    time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use crate::{exit::CliError, show::style::Style};
@@ -33,6 +35,16 @@ fn written(result: io::Result<()>) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Waits this long, but not where nobody reads standard output any more; whether that is so.
+pub fn is_unread(wait: Duration) -> bool {
+    let out = io::stdout();
+    // Nothing is asked for: that the other end is gone is told in any case.
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
+    let wait = Timespec { tv_sec: seconds, tv_nsec: i64::from(wait.subsec_nanos()) };
+    poll(&mut fds, Some(&wait)).is_ok_and(|ready| ready > 0)
 }
 
 /// A line on standard error. Unlike `eprintln!` it does not panic where nobody reads it any more.

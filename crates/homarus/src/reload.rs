@@ -1,15 +1,13 @@
 //! Going on with a run under a configuration that was read again: `homarus.toml`, the rules, and the folder of the
-//! run's agent. What a person chose for this run (options, `runs configure`, `/model`) stays chosen.
+//! run's agent. What a person chose for this run (options, `runs configure`, `/model`) stays chosen, as its events say,
+//! whichever process goes on with it.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use homarus_agent::folder::AgentFolder;
 use homarus_contract::{
     budget::Budget,
-    event::{Accepted, Event, Reconfigured, WaitingOn},
+    event::{Accepted, ApprovalsMode, Chosen, Event, Reconfigured, WaitingOn},
     ids::{Hash, RunId},
     journal::{Append, Fence, Journal},
     model::ModelRef,
@@ -18,7 +16,7 @@ use homarus_driver::{Control, Ended};
 
 use crate::{
     agents, choose,
-    commands::run::{offered, read_policy},
+    commands::run::offered,
     config::Config,
     conversation::{current, who},
     daily,
@@ -28,30 +26,9 @@ use crate::{
     wiring::{self, Runtime},
 };
 
-/// What was said on the command line, and so is no matter of the configuration.
-#[derive(Debug, Default, Clone)]
-pub struct Given {
-    pub policy: Option<PathBuf>,
-    pub cost_max: Option<u64>,
-    pub steps_max: Option<u32>,
-    pub tags: Vec<String>,
-}
-
 /// Reads the configuration again for the runs of this process.
 pub struct Reloader {
     dirs: Dirs,
-    given: Given,
-    was: Basis,
-}
-
-/// What the configuration came to when it was last gone on with.
-type Basis = Arc<Mutex<Was>>;
-
-/// A run that has something else was given it by a person, and keeps it.
-#[derive(Debug, Clone, PartialEq)]
-struct Was {
-    rules: String,
-    budget: Budget,
 }
 
 /// A configuration that was read again and can be gone on with.
@@ -62,8 +39,8 @@ pub struct Read {
     agent: Option<AgentFolder>,
     /// `None`: a person chose the models.
     models: Option<Vec<ModelRef>>,
-    was: Basis,
-    now: Was,
+    /// Those of the configuration, as their source text.
+    rules: String,
 }
 
 /// Where what was read waits for the end of a step; an error is told in the journal too.
@@ -81,17 +58,8 @@ impl Slot {
 }
 
 impl Reloader {
-    /// `agent`: the one of the run, as its folder is now.
-    pub fn new(dirs: &Dirs, config: &Config, agent: Option<&AgentFolder>, given: Given) -> Result<Self, CliError> {
-        let was = Arc::new(Mutex::new(given.worked_out(config, agent)?));
-        Ok(Self { dirs: dirs.clone(), given, was })
-    }
-
-    /// The same for a run there is, whose options nobody knows any more.
-    pub fn of(dirs: &Dirs, config: &Config, now: &Accepted) -> Result<Self, CliError> {
-        // An agent that cannot be read now is told of when it is to be.
-        let agent = now.agent.as_ref().and_then(|agent| agents::find(dirs, &agent.name).ok());
-        Self::new(dirs, config, agent.as_ref(), Given::default())
+    pub fn new(dirs: &Dirs) -> Self {
+        Self { dirs: dirs.clone() }
     }
 
     /// Reads everything again; an error leaves all as it was.
@@ -100,66 +68,80 @@ impl Reloader {
         let renewed = Arc::new(runtime.renewed(&self.dirs, &config)?);
         let store = runtime.store.as_ref();
         let now = run.map(|run| current(store, run)).transpose()?;
+        let chosen = now.as_ref().and_then(|now| now.chosen.clone()).unwrap_or_default();
         let named = now.as_ref().and_then(|now| now.agent.as_ref());
         let agent = named.map(|agent| agents::find(&self.dirs, &agent.name)).transpose()?;
         let models = match (&now, run) {
             (Some(now), Some(run)) if !are_chosen(store, run)? => {
                 let asked = route::Request {
                     text: &now.inbound.text,
-                    tools: !self.has_no_tools(store, now)?,
+                    tools: !has_no_tools(store, now)?,
                     agent: named.map(|agent| agent.name.as_str()),
-                    tags: &self.given.tags,
+                    tags: &chosen.tags,
                 };
                 Some(choose::models(&[], &asked, agent.as_ref(), &config, &renewed).await?.models)
             }
             _ => None,
         };
-        let found = self.given.worked_out(&config, agent.as_ref())?;
+        // What cannot be offered or is not valid is found out now. No rule depends on what happens when one says ask.
+        wiring::profile(&config, agent.as_ref(), chosen.rules, ApprovalsMode::Deny)?;
         if let Some(now) = &now {
-            // What cannot be offered is found out now.
             offered(&renewed.tools, agent.as_ref(), models.as_ref().unwrap_or(&now.models))?;
-            wiring::profile(&config, agent.as_ref(), None, now.profile.approvals)?;
         }
-        Ok(Read { runtime: renewed, config, agent, models, was: self.was.clone(), now: found })
-    }
-
-    fn has_no_tools(&self, journal: &dyn Journal, now: &Accepted) -> Result<bool, CliError> {
-        Ok(journal.blob(&now.tools)? == b"[]")
+        let rules = wiring::configured_rules(&config)?;
+        Ok(Read { runtime: renewed, config, agent, models, rules })
     }
 }
 
-impl Given {
-    fn worked_out(&self, config: &Config, agent: Option<&AgentFolder>) -> Result<Was, CliError> {
-        let own = self.policy.as_deref().map(read_policy).transpose()?;
-        // Only the rules of it count here, and they do not depend on what happens when one says ask.
-        let profile = wiring::profile(config, agent, own, homarus_contract::event::ApprovalsMode::Deny)?;
-        let base = config.budget();
-        let mut budget = agent.map_or(base, |agent| agents::budget(base, &agent.definition));
-        budget.cost_max = self.cost_max.or(budget.cost_max);
-        budget.steps_max = self.steps_max.unwrap_or(budget.steps_max);
-        Ok(Was { rules: profile.rules, budget })
-    }
+fn has_no_tools(journal: &dyn Journal, now: &Accepted) -> Result<bool, CliError> {
+    Ok(journal.blob(&now.tools)? == b"[]")
+}
+
+/// The limits of a run: the configured ones, where neither its agent nor a person says otherwise.
+pub fn budget(config: &Config, agent: Option<&AgentFolder>, chosen: &Chosen) -> Budget {
+    let base = config.budget();
+    let mut budget = agent.map_or(base, |agent| agents::budget(base, &agent.definition));
+    budget.cost_max = chosen.cost_max.or(budget.cost_max);
+    budget.steps_max = chosen.steps_max.unwrap_or(budget.steps_max);
+    budget
 }
 
 impl Read {
-    /// From here on it is what the next reading is compared with.
-    pub fn goes_on(&self) {
-        *self.was.lock().unwrap_or_else(PoisonError::into_inner) = self.now.clone();
-    }
-
     /// What is different for a run, with the blobs that names.
     pub fn change(&self, now: &Accepted, journal: &dyn Journal) -> Result<(Reconfigured, Vec<Vec<u8>>), CliError> {
         let mut event = Reconfigured::by(who("signal"));
-        let mut blobs = Vec::new();
         let mut why = Vec::new();
-        let definition = self.agent.as_ref().map(|agent| &agent.definition);
-        let was = self.was.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A run that is one call, or an undoing, is told nothing of the configuration.
+        let blobs = match now.machine.as_str() {
+            homarus_agent::NAME => self.worked_out(now, journal, &mut event, &mut why)?,
+            _ => Vec::new(),
+        };
+        event.why = match why.as_slice() {
+            [] => "the configuration was read again: nothing that this run is told of is different".to_owned(),
+            why => format!("the configuration was read again: {}", why.join(", ")),
+        };
+        Ok((event, blobs))
+    }
+
+    fn worked_out(
+        &self,
+        now: &Accepted,
+        journal: &dyn Journal,
+        event: &mut Reconfigured,
+        why: &mut Vec<String>,
+    ) -> Result<Vec<Vec<u8>>, CliError> {
+        let mut blobs = Vec::new();
+        let agent = self.agent.as_ref();
+        let definition = agent.map(|agent| &agent.definition);
         let mut profile = now.profile.clone();
-        if profile.rules == was.rules {
-            profile.rules.clone_from(&self.now.rules);
-        }
+        profile.rules = match &now.chosen {
+            Some(chosen) => wiring::rules(&self.rules, chosen.rules.as_deref())?,
+            None => now.profile.rules.clone(),
+        };
         if profile.rules != now.profile.rules {
             why.push("rules".to_owned());
+        } else if now.chosen.is_none() && profile.rules != self.rules {
+            why.push(stays("rules"));
         }
         let grants = agents::grants(&self.config.policy.grants, definition);
         if grants != profile.grants {
@@ -167,8 +149,12 @@ impl Read {
             why.push("grants".to_owned());
         }
         profile.tier = definition.map_or(profile.tier, |definition| definition.tier);
-        if now.budget == was.budget && now.budget != self.now.budget {
-            event.budget = Some(self.now.budget);
+        let chosen = now.chosen.clone().unwrap_or_default();
+        let budget = budget(&self.config, agent, &chosen);
+        if now.budget != budget && now.chosen.is_none() {
+            why.push(stays("limits"));
+        } else if now.budget != budget {
+            event.budget = Some(budget);
             why.push("limits".to_owned());
         }
         if let Some(models) = self.models.as_ref().filter(|models| **models != now.models) {
@@ -177,21 +163,17 @@ impl Read {
             event.models = Some(models.clone());
         }
         let models = event.models.as_ref().unwrap_or(&now.models);
-        if journal.blob(&now.tools)? != b"[]" {
-            let tools = offered(&self.runtime.tools, self.agent.as_ref(), models)?;
-            let tools = serde_json::to_vec(&tools).map_err(CliError::failed)?;
+        let mut tools = journal.blob(&now.tools)?;
+        if tools != b"[]" {
+            let offered = offered(&self.runtime.tools, agent, models)?;
+            tools = serde_json::to_vec(&offered).map_err(CliError::failed)?;
             if Hash::of(&tools) != now.tools {
                 why.push("tools".to_owned());
                 event.tools = Some(Hash::of(&tools));
-                blobs.push(tools);
+                blobs.push(tools.clone());
             }
         }
-        let tools = match blobs.first() {
-            Some(tools) => tools.clone(),
-            None => journal.blob(&now.tools)?,
-        };
         let tools: Vec<_> = serde_json::from_slice(&tools).map_err(CliError::failed)?;
-        let agent = self.agent.as_ref();
         let system = agents::system(agent, &tools, &self.runtime.shelf, &now.workspace, &profile).0.into_bytes();
         if Hash::of(&system) != now.system {
             why.push("persona, memory or skills".to_owned());
@@ -199,12 +181,13 @@ impl Read {
             blobs.push(system);
         }
         event.profile = (profile != now.profile).then_some(profile);
-        event.why = match why.as_slice() {
-            [] => "the configuration was read again: nothing that this run is told of is different".to_owned(),
-            why => format!("the configuration was read again: {}", why.join(", ")),
-        };
-        Ok((event, blobs))
+        Ok(blobs)
     }
+}
+
+/// Whether somebody chose what a run of an older version has, nobody knows.
+fn stays(what: &str) -> String {
+    format!("{what} stay and are not those of the configuration (`homarus runs configure` changes rules)")
 }
 
 /// What is journalled for a run whose configuration was read again, or could not be.
@@ -252,7 +235,6 @@ pub async fn drive(
         fence = runtime.store.append(append).await?;
         runtime.show_since(run, before)?;
         if let Ok(read) = read {
-            read.goes_on();
             runtime.end_browser(run).await;
             runtime = read.runtime;
         }

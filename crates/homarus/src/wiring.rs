@@ -3,7 +3,7 @@
 mod drive;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -233,17 +233,27 @@ pub fn profile(
     own: Option<String>,
     approvals: ApprovalsMode,
 ) -> Result<Profile, CliError> {
-    let wrong = |error: &dyn std::fmt::Display| CliError::usage("the policy is not valid").cause(error);
-    let base = config.policy.rules()?.unwrap_or_else(|| homarus_policy::DEFAULT_POLICY.to_owned());
-    let rules = match own {
-        None => base,
-        Some(own) => stack(&own, &base).map_err(|error| wrong(&error))?,
-    };
-    homarus_policy::Policy::parse("policy", &rules).map_err(|error| wrong(&error))?;
+    let rules = rules(&configured_rules(config)?, own.as_deref())?;
     let definition = agent.map(|agent| &agent.definition);
     let grants = agents::grants(&config.policy.grants, definition);
     homarus_policy::Grants::parse(&grants).map_err(|error| CliError::usage(format!("the grants: {error}")))?;
     Ok(Profile { grants, rules, approvals, tier: definition.map_or(Tier::Internal, |definition| definition.tier) })
+}
+
+/// The configured rules, or the built-in ones, as their source text.
+pub fn configured_rules(config: &Config) -> Result<String, CliError> {
+    Ok(config.policy.rules()?.unwrap_or_else(|| homarus_policy::DEFAULT_POLICY.to_owned()))
+}
+
+/// The rules of a run: those of its own first, then the configured ones.
+pub fn rules(configured: &str, own: Option<&str>) -> Result<String, CliError> {
+    let wrong = |error: &dyn std::fmt::Display| CliError::usage("the policy is not valid").cause(error);
+    let rules = match own {
+        None => configured.to_owned(),
+        Some(own) => stack(own, configured).map_err(|error| wrong(&error))?,
+    };
+    homarus_policy::Policy::parse("policy", &rules).map_err(|error| wrong(&error))?;
+    Ok(rules)
 }
 
 /// One policy of two: the rules of `own` are tried before those of `base`, and its default counts.
@@ -264,11 +274,14 @@ fn stack(own: &str, base: &str) -> Result<String, toml::de::Error> {
 }
 
 /// What the workspace looks like, for the first message: names and sizes, and the small text files the
-/// rules let the agent read without asking.
-pub fn orientation(workspace: &Path, profile: &Profile) -> String {
+/// rules let the agent read without asking; nothing of what is `hidden` from every call.
+pub fn orientation(workspace: &Path, profile: &Profile, hidden: &[PathBuf]) -> String {
     let Ok(rules) = Readable::of(profile) else { return String::new() };
     let listing = homarus_tools::listing(workspace, &rules);
-    let files = homarus_tools::small_files(workspace, PACKED_BYTES_MAX, &rules);
+    let hidden: Vec<PathBuf> = hidden.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let is_hidden = |path: &str| hidden.iter().any(|hidden| workspace.join(path).starts_with(hidden));
+    let mut files = homarus_tools::small_files(workspace, PACKED_BYTES_MAX, &rules);
+    files.retain(|(path, _)| !is_hidden(path));
     homarus_agent::prompt::orientation(&listing, &files)
 }
 
@@ -301,7 +314,8 @@ pub fn try_sandbox(dirs: &Dirs, config: &Config) -> Result<(homarus_sandbox::Opt
     Ok((options, report))
 }
 
-fn sandbox_options(
+/// How the sandbox is set up; `store`: whose runs it works for.
+pub fn sandbox_options(
     dirs: &Dirs,
     config: &Config,
     store: Option<&Arc<Store>>,
@@ -317,7 +331,7 @@ fn sandbox_options(
     };
     let mut options = homarus_sandbox::Options::new(&dirs.state);
     options.driver_lock = lock;
-    options.hidden = dirs.hidden();
+    options.hidden = dirs.hidden(config);
     options.readable.clone_from(&config.sandbox.readable);
     options.cache_paths.clone_from(&config.sandbox.cache_paths);
     options.keep = config.undo.keep();

@@ -44,6 +44,25 @@ pub struct Running {
     groups: CallGroups,
 }
 
+/// The same sandbox, as seen by somebody who does not own it.
+#[derive(Debug)]
+pub struct Ender {
+    ctl: OwnedFd,
+    outer: OwnedFd,
+}
+
+impl Ender {
+    /// Waits for its end; `false`: it has not come within this time.
+    pub fn ended(&self, wait: Duration) -> bool {
+        handoff::readable(&self.outer, wait).unwrap_or(true)
+    }
+
+    pub fn kill(&self) {
+        // An error means it is gone already.
+        let _ = shutdown(&self.ctl, Shutdown::Both);
+    }
+}
+
 /// What a sandbox is started with before its call is known.
 pub struct Launch<'a> {
     pub zygote: &'a Zygote,
@@ -185,6 +204,11 @@ impl Running {
         let mut said = String::new();
         let _ = (&self.stderr).take(2000).read_to_string(&mut said);
         StageFailure::new("host", format!("the stage ended early {}", said.trim()))
+    }
+
+    /// Something to end it by, for another thread.
+    pub fn ender(&self) -> io::Result<Ender> {
+        Ok(Ender { ctl: self.ctl.try_clone()?, outer: self.outer.descriptor()? })
     }
 
     /// Ends everything inside, at once and without asking.

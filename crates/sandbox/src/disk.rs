@@ -39,6 +39,7 @@ pub struct DiskBound {
     /// No walk before this, and one after that.
     next_walk: Instant,
     due: Instant,
+    walk_every: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +50,14 @@ struct Space {
 
 impl DiskBound {
     pub fn new(layer: &Path, bytes_max: u64, files_max: u64) -> io::Result<Self> {
+        Self::walking(WALK_EVERY, layer, bytes_max, files_max)
+    }
+
+    /// Of something that lives long.
+    pub fn walking(walk_every: Duration, folder: &Path, bytes_max: u64, files_max: u64) -> io::Result<Self> {
         let now = Instant::now();
-        let (before, layer) = (free(layer)?, layer.to_owned());
-        Ok(Self { layer, bytes_max, files_max, before, next_walk: now, due: now + WALK_EVERY })
+        let (before, layer) = (free(folder)?, folder.to_owned());
+        Ok(Self { layer, bytes_max, files_max, before, next_walk: now, due: now + walk_every, walk_every })
     }
 
     /// Whether the call has to be ended. What cannot be looked at ends it too.
@@ -72,7 +78,7 @@ impl DiskBound {
         let exceeded = holds_more(&self.layer, self.bytes_max, self.files_max);
         let ended = Instant::now();
         self.next_walk = ended + (ended - began) * WALK_SHARE;
-        self.due = self.next_walk.max(ended + WALK_EVERY);
+        self.due = self.next_walk.max(ended + self.walk_every);
         exceeded
     }
 }

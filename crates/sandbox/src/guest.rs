@@ -6,22 +6,26 @@ use std::{
     net::TcpListener,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use homarus_contract::{
-    guest::{Guest, GuestSpec},
+    guest::{Guest, GuestFolder, GuestSpec},
     sandbox::SandboxError,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
-    call,
-    l1::{Inner, receipt},
+    backend::{Inner, receipt},
+    call::{self, Ender},
+    disk::DiskBound,
 };
 
 /// What is kept of what a guest complains about.
 const COMPLAINTS_BYTES_MAX: usize = 8 << 10;
+/// How often the free space is looked at, and how often its folder in any case.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const WALK_EVERY: Duration = Duration::from_secs(10);
 
 pub fn launch(inner: &Inner, spec: &GuestSpec) -> Result<Guest, SandboxError> {
     let setup = |error: io::Error| SandboxError::Setup(error.to_string());
@@ -37,6 +41,9 @@ pub fn launch(inner: &Inner, spec: &GuestSpec) -> Result<Guest, SandboxError> {
     let stdout = running.stdout.try_clone().map_err(setup)?;
     let mut stderr = running.stderr.try_clone().map_err(setup)?;
     let kept = Arc::new(Mutex::new(Vec::new()));
+    if let Some(folder) = &spec.folder {
+        bound(folder, running.ender().map_err(setup)?, kept.clone()).map_err(setup)?;
+    }
     let keep = kept.clone();
     // It must not block on what it says. Ends with the guest.
     std::thread::Builder::new()
@@ -62,6 +69,21 @@ pub fn launch(inner: &Inner, spec: &GuestSpec) -> Result<Guest, SandboxError> {
         }),
         guard: Box::new(Guard(Mutex::new(running))),
     })
+}
+
+/// Ends the guest when its folder holds too much. What it writes there is kept, and would fill the disk.
+fn bound(folder: &GuestFolder, guest: Ender, kept: Arc<Mutex<Vec<u8>>>) -> io::Result<()> {
+    let mut disk = DiskBound::walking(WALK_EVERY, &folder.path, folder.bytes_max, folder.files_max)?;
+    let told = format!("sandbox: its folder may hold {} MiB and {} files\n", folder.bytes_max >> 20, folder.files_max);
+    std::thread::Builder::new().name("guest-disk".to_owned()).spawn(move || {
+        while !guest.ended(LOOK_EVERY) {
+            if disk.is_exceeded() {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(told.as_bytes());
+                return guest.kill();
+            }
+        }
+    })?;
+    Ok(())
 }
 
 /// Ends the guest, and waits for it, when it is dropped.

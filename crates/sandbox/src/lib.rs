@@ -4,7 +4,7 @@
 //! receipt of what was enforced and the diff of what it wrote. Nothing it does reaches the host
 //! before [`merge`](homarus_contract::sandbox::Sandbox::merge).
 //!
-//! Four rooms: the host side ([`l1`], [`probe`], `call`, `zygote`, `cgroup`), which trusts nothing it gets
+//! Four rooms: the host side ([`l1`], `backend`, [`probe`], `call`, `zygote`, `cgroup`), which trusts nothing it gets
 //! back; the stages, which our own binary is when it re-executes itself ([`stage_main`]) and forks;
 //! `layer`, trusted host code that reads and merges what a call wrote; and [`selftest`], which attacks all of it.
 
@@ -14,12 +14,15 @@ pub mod probe;
 pub mod selftest;
 pub mod stages;
 
+mod ahead;
+mod backend;
 mod call;
 mod cancel;
 mod cgroup;
 mod disk;
 mod guest;
 mod handoff;
+mod hidden;
 mod layer;
 mod plan;
 mod protected;
@@ -30,6 +33,7 @@ mod worker;
 mod zygote;
 
 pub use l1::L1;
+pub use layer::outlook::{Outlook, outlook};
 pub use options::{KeepLimits, Options};
 pub use probe::{ProbeLine, ProbeReport};
 pub use protected::check_cache_path;

@@ -14,9 +14,10 @@ use homarus_contract::{
 };
 
 use crate::{
+    hidden::Hidden,
     options::Options,
     protected,
-    spec::{BaseSpec, CallSpec, LayerSpec, ProgramSpec, Show, WorkspaceSpec},
+    spec::{BaseSpec, CallSpec, ProgramSpec, Show, WorkspaceSpec},
     stages,
 };
 
@@ -39,7 +40,7 @@ pub struct Host {
     /// What the user asked to be shown, which may also lie where scratch space is mounted for each call.
     readable: Vec<(PathBuf, PathBuf)>,
     exe: PathBuf,
-    hidden: Vec<PathBuf>,
+    pub hidden: Hidden,
     /// Where what is hidden would be seen in what is readable.
     covered: Vec<PathBuf>,
     cache_paths: Vec<String>,
@@ -55,7 +56,7 @@ impl Host {
             shown: Show::default(),
             readable: Vec::new(),
             exe: fs::canonicalize(&options.exe)?,
-            hidden: Vec::new(),
+            hidden: Hidden::of(options),
             covered: Vec::new(),
             cache_paths: options.cache_paths.clone(),
         };
@@ -82,8 +83,7 @@ impl Host {
         host.shown.binds.sort_by(|a, b| a.1.cmp(&b.1));
         host.readable.sort_by(|a, b| a.1.cmp(&b.1));
         host.readable.dedup();
-        host.hidden = options.hidden.iter().chain([&options.state_dir]).map(|path| real(path)).collect();
-        host.covered = covered(&host.readable, &host.hidden)?;
+        host.covered = covered(&host.readable, &host.hidden.ends)?;
         Ok(host)
     }
 
@@ -98,11 +98,12 @@ impl Host {
             show: self.shown.clone(),
             exe: self.exe.clone(),
             memory_bytes: Limits::default().memory_bytes,
+            ahead: None,
         }
     }
 
-    /// The call's own part.
-    pub fn plan(&self, spec: &ExecSpec, layer: Option<LayerSpec>) -> Result<CallSpec, SandboxError> {
+    /// The call's own part, without a layer: it can change nothing.
+    pub fn plan(&self, spec: &ExecSpec) -> Result<CallSpec, SandboxError> {
         let target = spec.workspace.clone();
         let source = self.workspace(&target)?;
         let cwd = target.join(&spec.cwd);
@@ -111,7 +112,8 @@ impl Host {
         }
         let owner = fs::metadata(&source).map_err(|error| SandboxError::Refused(error.to_string()))?;
         let mut secret: Vec<String> = protected::secret().map(str::to_owned).collect();
-        for path in self.hidden.iter().filter_map(|path| path.strip_prefix(&source).ok()) {
+        self.check_caches(&source)?;
+        for path in self.hidden.ends.iter().filter_map(|path| path.strip_prefix(&source).ok()) {
             let Some(path) = path.to_str() else {
                 let why = format!("{} in the workspace is to be hidden, and its name is not UTF-8", path.display());
                 return Err(SandboxError::Refused(why));
@@ -133,12 +135,25 @@ impl Host {
             source_id: (owner.dev(), owner.ino()),
             source,
             target,
-            layer,
+            layer: None,
             secret,
             fixed: protected::fixed().map(str::to_owned).collect(),
             caches: self.cache_paths.clone(),
         });
         Ok(stage)
+    }
+
+    /// Cache folders are written to directly, so nothing that only Homarus's user changes may be in one.
+    fn check_caches(&self, workspace: &Path) -> Result<(), SandboxError> {
+        for path in self.hidden.fixed.iter().filter_map(|path| path.strip_prefix(workspace).ok()) {
+            if let Some(cache) =
+                self.cache_paths.iter().find(|cache| path.starts_with(cache) || Path::new(cache).starts_with(path))
+            {
+                let why = format!("the cache path `{cache}` cannot be one: `{}` is of Homarus itself", path.display());
+                return Err(SandboxError::Refused(why));
+            }
+        }
+        Ok(())
     }
 
     /// The spec of something that sees no workspace: a worker.
@@ -174,7 +189,7 @@ impl Host {
             stage.show.files.push((path.clone(), text.clone()));
         }
         self.show_readable(&mut stage, &spec.readable).map_err(|error| SandboxError::Setup(error.to_string()))?;
-        if let Some(folder) = &spec.folder {
+        if let Some(folder) = spec.folder.as_ref().map(|folder| &folder.path) {
             let real = fs::canonicalize(folder).map_err(|error| refuse(format!("{}: {error}", folder.display())))?;
             stage.writable = Some((real, PathBuf::from(GUEST_FOLDER)));
         }
@@ -203,7 +218,7 @@ impl Host {
             if SYSTEM.iter().any(|system| each.starts_with(system)) {
                 return refuse("it lies in a folder of the system");
             }
-            if self.hidden.iter().any(|hidden| each.starts_with(hidden)) {
+            if self.hidden.ends.iter().any(|hidden| each.starts_with(hidden)) {
                 return refuse("it lies in Homarus's own state");
             }
         }
@@ -230,18 +245,6 @@ fn call(program: ProgramSpec, cwd: PathBuf, mut env: BTreeMap<String, String>, l
         env,
         cwd,
         run_as: None,
-    }
-}
-
-/// The path without links. One that does not exist yet is taken under the name it will have.
-fn real(path: &Path) -> PathBuf {
-    let found = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
-    match found {
-        Some((above, real)) => match path.strip_prefix(above) {
-            Ok(rest) if rest != Path::new("") => real.join(rest),
-            _ => real,
-        },
-        None => path.to_owned(),
     }
 }
 
@@ -354,6 +357,7 @@ pub fn attempts_program() -> Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::LayerSpec;
 
     #[test]
     fn what_is_hidden_is_covered_where_it_would_be_seen() {
@@ -366,15 +370,6 @@ mod tests {
         assert!(covered(&inside, &hidden).unwrap_err().to_string().contains("never shown"));
     }
 
-    #[test]
-    fn what_does_not_exist_yet_has_the_name_it_will_have() {
-        let dir = tempfile::tempdir().unwrap();
-        let there = fs::canonicalize(dir.path()).unwrap();
-        fs::create_dir(there.join("folder")).unwrap();
-        std::os::unix::fs::symlink("folder", there.join("link")).unwrap();
-        assert_eq!(real(&there.join("link/not/yet")), there.join("folder/not/yet"));
-        assert_eq!(real(&there.join("link")), there.join("folder"));
-    }
     /// A sandbox may have mounted the layer before it failed.
     #[test]
     fn a_call_that_is_tried_again_has_another_work_folder() {

@@ -24,7 +24,7 @@ use crate::{
     layer::{Layers, diff, remove_tree},
     options::Options,
     plan::{self, Host},
-    spec::StageFailure,
+    spec::{AheadSpec, LayerSpec, Seen, StageFailure},
     stages::attempts,
     zygote::Zygote,
 };
@@ -126,7 +126,8 @@ fn try_all(options: &Options, zygote: &Zygote, groups: &Groups) -> Result<Lines,
     };
     let began = SystemTime::now();
     let stdin = call::stdin_of(&spec.stdin).map_err(io_failed)?;
-    let first = one(options, zygote, &host, groups, &spec, Some(layer.clone()), stdin)?;
+    let with = With { options, zygote, host: &host, groups, layer: Some(layer.clone()), ahead: None };
+    let first = one(with, &spec, stdin)?;
     let mut lines = first.enforced;
     for line in first.stdout.lines() {
         let attempt: crate::stages::Attempt =
@@ -145,6 +146,18 @@ fn try_all(options: &Options, zygote: &Zygote, groups: &Groups) -> Result<Lines,
     Ok(lines)
 }
 
+/// What one call is made with.
+pub struct With<'a> {
+    pub options: &'a Options,
+    pub zygote: &'a Zygote,
+    pub host: &'a Host,
+    pub groups: &'a Groups,
+    /// What it writes to; `None`: it is read-only.
+    pub layer: Option<LayerSpec>,
+    /// What its sandbox shows the workspace with before the call comes, if it can.
+    pub ahead: Option<LayerSpec>,
+}
+
 /// One call, whole: what was enforced on it, and what became of it.
 pub struct One {
     pub enforced: Lines,
@@ -153,23 +166,21 @@ pub struct One {
     pub exit: Exit,
 }
 
-pub fn one(
-    options: &Options,
-    zygote: &Zygote,
-    host: &Host,
-    groups: &Groups,
-    spec: &ExecSpec,
-    layer: Option<crate::spec::LayerSpec>,
-    stdin: OwnedFd,
-) -> Result<One, StageFailure> {
+pub fn one(with: With<'_>, spec: &ExecSpec, stdin: OwnedFd) -> Result<One, StageFailure> {
+    let With { options, zygote, host, groups, layer, ahead } = with;
     let failed = |step: &'static str| move |error: io::Error| StageFailure::new(step, error.to_string());
     let disk =
         layer.as_ref().map(|layer| DiskBound::new(&layer.upper, options.layer_bytes_max, options.layer_files_max));
     let disk = disk.transpose().map_err(failed("layer"))?;
-    let stage = host.plan(spec, layer).map_err(|error| StageFailure::new("host", error.to_string()))?;
+    let mut stage = host.plan(spec).map_err(|error| StageFailure::new("host", error.to_string()))?;
+    let mut base = host.base();
+    base.ahead = ahead.and_then(|layer| Some(AheadSpec { seen: Seen::of(&stage)?, layer }));
+    if let Some(layer) = layer {
+        stage = stage.over(layer);
+    }
     let mut running = call::start(Launch {
         zygote,
-        base: host.base(),
+        base,
         groups: groups.create(&spec.limits).map_err(failed("limits"))?,
         lock: None,
         id_maps: host.id_maps.as_ref(),
@@ -207,7 +218,7 @@ pub fn one(
 
 /// The attempts also write, remove and replace in the workspace; the layer must tell all of it.
 fn check_layer(workspace: &Path, upper: &Path, began: SystemTime) -> Result<String, String> {
-    let diff = diff::read(workspace, upper, began, u64::MAX).map_err(|error| error.to_string())?;
+    let diff = diff::read(workspace, &[], upper, began, u64::MAX).map_err(|error| error.to_string())?;
     let has = |path: &str, wanted: fn(&Entry) -> bool| {
         diff.changes.iter().any(|change| change.path == path && wanted(&change.new))
     };

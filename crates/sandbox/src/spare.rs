@@ -1,5 +1,5 @@
 //! One sandbox that stands ready for the next call: its namespaces, processes and system folders
-//! are set up, and it knows nothing of the call yet. Unused, it is ended after a while.
+//! are set up, and mostly what the last call saw ([`Ahead`]). Unused, it is ended after a while.
 //!
 //! Two threads work behind the calls, so that no call waits for them: one prepares what the next call needs, the other
 //! puts away what ended calls leave. The second may wait (for the kernel to be done with a process, or for the disk), and
@@ -7,7 +7,6 @@
 //! else: what follows a call, its commit and the next request to a model, has the processors to itself.
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
@@ -17,9 +16,11 @@ use std::{
 };
 
 use crate::{
+    ahead::{Ahead, Guess},
+    backend::Inner,
     call::Running,
-    l1::Inner,
-    layer::{Layers, remove_tree},
+    layer::{Layers, held::Held},
+    spec::{StageFailure, Step},
 };
 
 /// An idle driver holds no processes.
@@ -35,14 +36,22 @@ const ASIDE_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub struct Spare {
-    ready: Mutex<Option<Running>>,
+    ready: Mutex<Option<Ready>>,
     preparer: Mutex<Helper<Wanted>>,
     cleaner: Mutex<Helper<Box<Leftover>>>,
 }
 
+/// A sandbox that waits for its call.
+#[derive(Debug)]
+pub struct Ready {
+    pub running: Running,
+    /// What it shows; its layer goes after it.
+    pub ahead: Option<Ahead>,
+}
+
 /// A sandbox for the next call.
 #[derive(Debug)]
-struct Wanted;
+struct Wanted(Option<Guess>);
 
 #[derive(Debug)]
 enum Ask<T> {
@@ -57,8 +66,8 @@ enum Ask<T> {
 pub struct Leftover {
     /// Its last stage and its control groups.
     pub ended: Running,
-    /// Its layer, set aside because nothing is in it.
-    pub layer: Option<PathBuf>,
+    /// The layer it had, with nothing in it.
+    pub layer: Option<Held>,
 }
 
 /// A thread that is started with the first ask.
@@ -118,34 +127,41 @@ fn close<T>(helper: &Mutex<Helper<T>>) {
 }
 
 impl Spare {
-    pub fn take(&self) -> Option<Running> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What stands ready, if what it shows is right.
+    pub fn take(&self, suits: impl FnOnce(Option<&Ahead>) -> bool) -> Option<Ready> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.take_if(|ready| suits(ready.ahead.as_ref()))
     }
 
-    fn is_ready(&self) -> bool {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    fn is_ready(&self, guess: Option<&Guess>) -> bool {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.as_ref().is_some_and(|ready| match (&ready.ahead, guess) {
+            (Some(ahead), Some(guess)) => ahead.is(guess),
+            (None, None) => true,
+            _ => false,
+        })
     }
 
     /// Ends the helpers and what stands ready, and waits for all. Calls may go on without.
     pub fn close(&self) {
         close(&self.preparer);
-        drop(self.take());
+        drop(self.take(|_| true));
         close(&self.cleaner);
     }
 
-    fn put(&self, running: Running) {
-        let before = self.ready.lock().unwrap_or_else(PoisonError::into_inner).replace(running);
+    fn put(&self, ready: Ready) {
+        let before = self.ready.lock().unwrap_or_else(PoisonError::into_inner).replace(ready);
         drop(before);
     }
 }
 
-/// Asks to have one ready, if there is none. Returns at once.
-pub fn prepare(inner: &Arc<Inner>) {
-    if !inner.spare.is_ready() {
+/// Asks to have one ready for a call like this, if there is none. Returns at once.
+pub fn prepare(inner: &Arc<Inner>, guess: Option<Guess>) {
+    if !inner.spare.is_ready(guess.as_ref()) {
         let weak = Arc::downgrade(inner);
         let mut preparer = inner.spare.preparer.lock().unwrap_or_else(PoisonError::into_inner);
         // Without the thread there is no spare, and calls start a little slower.
-        let _ = preparer.ask(Wanted, "sandbox-spare", move |asks| keep(&weak, &asks));
+        let _ = preparer.ask(Wanted(guess), "sandbox-spare", move |asks| keep(&weak, &asks));
     }
 }
 
@@ -165,45 +181,57 @@ pub fn put_away(inner: &Arc<Inner>, leftover: Box<Leftover>) {
     if let Err(leftover) = asked {
         let Leftover { ended, layer } = *leftover;
         drop(ended);
-        remove(&inner.layers, layer);
+        drop(layer);
+        inner.layers.remove_empty();
     }
 }
 
 /// Ends with the back end: it holds only a weak reference to it.
 fn keep(inner: &Weak<Inner>, asks: &Receiver<Ask<Wanted>>) {
-    let (mut is_wanted, mut is_kept) = (false, false);
+    let (mut wanted, mut is_kept) = (None, false);
     let mut until = Instant::now();
     loop {
-        let asked = if is_wanted || is_kept { next(asks, until) } else { asks.recv().map_err(Into::into) };
+        let asked = if wanted.is_some() || is_kept { next(asks, until) } else { asks.recv().map_err(Into::into) };
         let Some(inner) = inner.upgrade() else { return };
         match asked {
             Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Ask::Later(Wanted)) if is_wanted => {}
-            Ok(Ask::Later(Wanted)) => (is_wanted, until) = (true, Instant::now() + PUT_OFF),
-            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) if is_wanted => {
-                is_wanted = false;
-                if !inner.spare.is_ready()
-                    && inner.available().is_ok()
-                    // A failure is met again, and told, by the next call.
-                    && let Ok(running) = inner.start()
-                {
-                    inner.spare.put(running);
+            Ok(Ask::Later(like)) => {
+                if wanted.is_none() {
+                    until = Instant::now() + PUT_OFF;
                 }
-                (is_kept, until) = (true, Instant::now() + KEEP);
+                wanted = Some(like);
             }
-            Ok(Ask::Now) => {}
-            Err(RecvTimeoutError::Timeout) => {
-                is_kept = false;
-                drop(inner.spare.take());
-                inner.zygote.close();
-            }
+            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => match wanted.take() {
+                Some(Wanted(guess)) => {
+                    if !inner.spare.is_ready(guess.as_ref())
+                        && inner.available().is_ok()
+                        // A failure is met again, and told, by the next call.
+                        && let Ok(ready) = ready(&inner, guess)
+                    {
+                        inner.spare.put(ready);
+                    }
+                    (is_kept, until) = (true, Instant::now() + KEEP);
+                }
+                None if asked.is_ok() => {}
+                None => {
+                    is_kept = false;
+                    drop(inner.spare.take(|_| true));
+                    inner.zygote.close();
+                }
+            },
         }
     }
 }
 
+fn ready(inner: &Inner, guess: Option<Guess>) -> Result<Ready, StageFailure> {
+    let ahead = guess.map(|guess| Ahead::new(guess, &inner.layers)).transpose().step("layer", "make one ahead")?;
+    let running = inner.start(ahead.as_ref())?;
+    Ok(Ready { running, ahead })
+}
+
 /// Ends when nobody can ask any more, with all put away.
 fn clean(layers: &Layers, asks: &Receiver<Ask<Box<Leftover>>>) {
-    let (mut ended, mut aside) = (Vec::new(), Vec::new());
+    let (mut ended, mut aside) = (Vec::new(), Vec::<Held>::new());
     let mut until = Instant::now();
     loop {
         let is_idle = ended.is_empty() && aside.is_empty();
@@ -222,13 +250,17 @@ fn clean(layers: &Layers, asks: &Receiver<Ask<Box<Leftover>>>) {
                 ended.clear();
                 until = Instant::now() + REST;
                 if aside.len() >= ASIDE_MAX {
-                    remove(layers, aside.drain(..));
+                    aside.clear();
                 }
             }
-            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => remove(layers, aside.drain(..)),
+            Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => {
+                aside.clear();
+                layers.remove_empty();
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 ended.clear();
-                return remove(layers, aside);
+                aside.clear();
+                return layers.remove_empty();
             }
         }
     }
@@ -236,12 +268,4 @@ fn clean(layers: &Layers, asks: &Receiver<Ask<Box<Leftover>>>) {
 
 fn next<T>(asks: &Receiver<T>, until: Instant) -> Result<T, RecvTimeoutError> {
     asks.recv_timeout(until.saturating_duration_since(Instant::now()))
-}
-
-fn remove(layers: &Layers, aside: impl IntoIterator<Item = PathBuf>) {
-    for layer in aside {
-        // What cannot be removed only takes up space.
-        let _ = remove_tree(&layer);
-    }
-    layers.remove_empty();
 }

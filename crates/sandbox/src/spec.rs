@@ -22,6 +22,8 @@ pub struct BaseSpec {
     pub exe: PathBuf,
     /// The memory a call has if it does not say otherwise: scratch space is made for that ahead.
     pub memory_bytes: u64,
+    /// What the call is likely to see: it is shown ahead, too.
+    pub ahead: Option<AheadSpec>,
 }
 
 /// What is shown in the root.
@@ -33,6 +35,54 @@ pub struct Show {
     pub links: Vec<(PathBuf, PathBuf)>,
     /// Small files written into the root.
     pub files: Vec<(PathBuf, String)>,
+}
+
+/// What calls like the last one see, with the layer that one of them is to have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AheadSpec {
+    pub seen: Seen,
+    pub layer: LayerSpec,
+}
+
+impl AheadSpec {
+    /// Whether it is what this call is to see. A call without a layer sees the same, and can change nothing of it.
+    pub fn suits(&self, call: &CallSpec) -> bool {
+        let layer = call.workspace.as_ref().and_then(|workspace| workspace.layer.as_ref());
+        layer.is_none_or(|layer| *layer == self.layer) && Seen::of(call).as_ref() == Some(&self.seen)
+    }
+}
+
+/// What a call sees besides what all see, as far as it can be mounted before the call is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub files: Vec<(PathBuf, String)>,
+    pub source: PathBuf,
+    pub source_id: (u64, u64),
+    pub target: PathBuf,
+    pub memory_bytes: u64,
+    pub run_as: Option<(u32, u32)>,
+}
+
+impl Seen {
+    /// `None`: it sees something that has to be looked up when it comes, or no workspace.
+    pub fn of(call: &CallSpec) -> Option<Self> {
+        let workspace = call.workspace.as_ref()?;
+        let is_plain = call.show.binds.is_empty()
+            && call.show.links.is_empty()
+            && call.readable.is_empty()
+            && call.hidden.is_empty()
+            && workspace.caches.is_empty()
+            && call.writable.is_none()
+            && call.egress_port.is_none();
+        is_plain.then(|| Self {
+            files: call.show.files.clone(),
+            source: workspace.source.clone(),
+            source_id: workspace.source_id,
+            target: workspace.target.clone(),
+            memory_bytes: call.limits.memory_bytes,
+            run_as: call.run_as,
+        })
+    }
 }
 
 /// The call itself.
@@ -62,6 +112,14 @@ pub struct CallSpec {
 }
 
 impl CallSpec {
+    /// The same call, which writes to this layer. One without a workspace has none.
+    pub fn over(mut self, layer: LayerSpec) -> Self {
+        if let Some(workspace) = &mut self.workspace {
+            workspace.layer = Some(layer);
+        }
+        self
+    }
+
     /// The same call with a work folder that no overlay had yet: the kernel takes none twice.
     pub fn again(mut self) -> io::Result<Self> {
         if let Some(layer) = self.workspace.as_mut().and_then(|workspace| workspace.layer.as_mut()) {
@@ -90,7 +148,7 @@ pub struct WorkspaceSpec {
     pub caches: Vec<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerSpec {
     pub upper: PathBuf,
     pub work: PathBuf,

@@ -11,7 +11,7 @@ use std::{
 use homarus_contract::sandbox::{Limits, SandboxError, WorkerProcess, WorkerSpec};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::{call, l1::Inner};
+use crate::{backend::Inner, call};
 
 /// A worker runs until it is told to stop; these bounds only catch one that has gone wild.
 const CPU_S_MAX: u64 = 1 << 20;

@@ -114,6 +114,10 @@ impl Outer {
         handoff::readable(&self.fd, wait).unwrap_or(true)
     }
 
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     pub fn kill(&self) {
         // An error means it is gone already.
         let _ = pidfd_send_signal(&self.fd, Signal::KILL);

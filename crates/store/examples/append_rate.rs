@@ -138,6 +138,7 @@ fn accepted(at: u32) -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        chosen: None,
         conversation: false,
         system: nothing,
         tools: nothing,

@@ -56,6 +56,7 @@ async fn begin(store: Arc<Store>, at: u32, workspace: PathBuf, model: ModelRef) 
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        chosen: None,
         conversation: false,
         system: Hash::of(&system),
         tools: Hash::of(&tools),

@@ -48,6 +48,7 @@ fn accepted() -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        chosen: None,
         conversation: false,
         system: nothing,
         tools: nothing,

@@ -352,6 +352,7 @@ pub fn accepted(machine: &str, text: &str, conversation: bool) -> Accepted {
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        chosen: None,
         conversation,
         system: Hash::ZERO,
         tools: Hash::ZERO,

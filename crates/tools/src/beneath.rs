@@ -1,8 +1,11 @@
-//! What a call that was allowed for a folder may see of what is in it.
+//! What a call that was allowed for a folder may see of what is in it, and how it tells of the rest.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::confined::MayRead;
+use crate::{confined::MayRead, walk::Entry};
+
+/// How many are told by name.
+const NAMED_MAX: usize = 10;
 
 /// How much of an entry may be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,43 +17,46 @@ pub enum Sight {
     Hidden,
 }
 
-/// A folder that was allowed, and the question for each thing in it.
-pub struct Beneath<'a> {
-    workspace: &'a Path,
-    start: &'a Path,
-    /// Where `start` leads when it is a link, relative to the workspace; `None` if out of it.
-    real: Option<PathBuf>,
-    may_read: MayRead<'a>,
+/// By the name it was found under and by the one it has without links.
+pub fn sight(entry: &Entry<'_>, may_read: MayRead<'_>) -> Sight {
+    let may = |path: &Path, real: &Path| may_read(path) && (path == real || may_read(real));
+    if may(entry.path, entry.real) {
+        return Sight::Clear;
+    }
+    match (entry.path.parent(), entry.real.parent()) {
+        // The folder that was asked for is allowed: the gate has decided about it.
+        _ if entry.depth == 1 => Sight::NameOnly,
+        (Some(path), Some(real)) if may(path, real) => Sight::NameOnly,
+        _ => Sight::Hidden,
+    }
 }
 
-impl<'a> Beneath<'a> {
-    /// `start` is below `workspace`, which is canonical.
-    pub fn new(workspace: &'a Path, start: &'a Path, may_read: MayRead<'a>) -> Self {
-        let real = start.canonicalize().ok();
-        let real = real.and_then(|real| real.strip_prefix(workspace).map(Path::to_path_buf).ok());
-        Self { workspace, start, real, may_read }
-    }
+/// What was passed over: a few by name, and the number of all.
+#[derive(Debug, Default)]
+pub struct Named {
+    names: Vec<String>,
+    count: usize,
+}
 
-    /// `path` was found below `start` without following a link.
-    pub fn sight(&self, path: &Path) -> Sight {
-        if self.may(path) {
-            return Sight::Clear;
-        }
-        match path.parent() {
-            // The folder that was asked for is allowed: the gate has decided about it.
-            Some(folder) if folder == self.start || self.may(folder) => Sight::NameOnly,
-            _ => Sight::Hidden,
+impl Named {
+    pub fn add(&mut self, entry: &Entry<'_>) {
+        self.count += 1;
+        if self.names.len() < NAMED_MAX {
+            self.names.push(entry.shown());
         }
     }
 
-    /// By the name it was found under and by the one it has without links.
-    fn may(&self, path: &Path) -> bool {
-        let (Ok(inside), Ok(below), Some(real)) =
-            (path.strip_prefix(self.workspace), path.strip_prefix(self.start), &self.real)
-        else {
-            return false;
-        };
-        let real = real.join(below);
-        (self.may_read)(inside) && (real == inside || (self.may_read)(&real))
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// `a, b/ and 3 more`; `None` if there is nothing to tell.
+    pub fn told(&self) -> Option<String> {
+        let names = self.names.join(", ");
+        match self.count - self.names.len() {
+            _ if self.is_empty() => None,
+            0 => Some(names),
+            more => Some(format!("{names} and {more} more")),
+        }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arguments,
-    browser::{ACT_VERB, Browsers, CALL_MS_MAX, Deed, KEYS},
+    browser::{ACT_VERB, Browsers, CALL_MS_MAX, Deed, Far, KEYS, Unacted},
 };
 
 pub const NAME: &str = "browser.act";
@@ -161,16 +161,22 @@ impl Tool for BrowserAct {
         Box::pin(async move {
             let wanted = Wanted::parse(&permitted(&permit)?.arguments)?;
             let mut turn = self.0.turn(&context, &layer.call).await?;
+            let element = wanted.element.map_or_else(String::new, |number| format!("element {number}"));
+            let deed = wanted.told(&element);
             let acted = async {
-                turn.same_site().await?;
-                turn.page()?.cdp.seen().accepts = wanted.accepts;
-                let element = wanted.element.map_or_else(String::new, |number| format!("element {number}"));
-                turn.page()?.act(wanted.element, &wanted.deed).await?;
-                turn.told(&format!("done: {}", wanted.told(&element)), 1).await
+                turn.same_site().await.map_err(Unacted::Not)?;
+                let page = turn.page().map_err(Unacted::Not)?;
+                page.cdp.seen().accepts = wanted.accepts;
+                page.act(wanted.element, &wanted.deed).await
             };
-            Ok(match acted.await {
+            match acted.await {
+                Ok(()) => {}
+                Err(Unacted::Not(error)) => return Ok(turn.failed(error).await),
+                Err(Unacted::Perhaps(error)) => return Ok(turn.fell_short(Far::Perhaps(deed), error).await),
+            }
+            Ok(match turn.told(&format!("done: {deed}"), 1).await {
                 Ok(output) => output,
-                Err(error) => turn.failed(error).await,
+                Err(error) => turn.fell_short(Far::Done(deed), error).await,
             })
         })
     }
@@ -178,7 +184,94 @@ impl Tool for BrowserAct {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use homarus_contract::sandbox::SandboxError;
+
     use super::*;
+    use crate::{
+        browser::fake::{Says, browsers},
+        web::fake,
+    };
+
+    const CLICK: &str = r#"{"element": 1, "action": "click"}"#;
+    const SELECT: &str = r#"{"element": 1, "action": "select", "text": "Large"}"#;
+
+    /// What an act comes to where the browser does as `script` says, given each question and how often it came before.
+    async fn acted(json: &str, script: impl Fn(&str, usize) -> Says + Send + 'static) -> ToolOutput {
+        let mut asked = std::collections::HashMap::new();
+        let script = move |what: &str| {
+            let before = asked.entry(what.to_owned()).or_insert(0);
+            *before += 1;
+            script(what, *before - 1)
+        };
+        let tool = BrowserAct(browsers(Box::new(script)).await);
+        let sandbox = SandboxError::Refused("there is none".to_owned());
+        fake::called(&tool, json, sandbox, CALL_MS_MAX).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_done_is_told_whatever_becomes_of_the_page() {
+        let output = acted(CLICK, |_, _| Says::Usual).await;
+        assert!(
+            output.text.starts_with("done: click element 1\nThe page is at https://a.example/\n"),
+            "{}",
+            output.text
+        );
+        // The handler of the click ends the page.
+        let output = acted(CLICK, |what, _| if what == "quiet" { Says::End } else { Says::Usual }).await;
+        assert_eq!(
+            output.text,
+            "done: click element 1, but the page cannot be shown: The browser ended; the browser was ended. \
+             Do not repeat it without checking.\n"
+        );
+        assert!(!output.is_error);
+        let output = acted(CLICK, |what, _| if what == "outline" { Says::Error("gone") } else { Says::Usual }).await;
+        let words =
+            "done: click element 1, but the page cannot be shown: The page could not be read: gone. Do not repeat";
+        assert!(output.text.starts_with(words), "{}", output.text);
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_done_is_told_as_that() {
+        for says in [|| Says::End, || Says::Error("Target crashed")] {
+            let script = move |what: &str, before| match what {
+                "Input.dispatchMouseEvent" if before == 2 => says(),
+                _ => Says::Usual,
+            };
+            let output = acted(CLICK, script).await;
+            assert!(output.text.starts_with("click element 1: ") && output.is_error, "{}", output.text);
+            assert!(
+                output.text.contains("It may have been done; do not repeat it without checking."),
+                "{}",
+                output.text
+            );
+        }
+        // A script that chooses is not run again: the page may have heard of the choice.
+        let times = Arc::new(AtomicUsize::new(0));
+        let counted = times.clone();
+        let output = acted(SELECT, move |what, _| match what {
+            "act" => {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Says::Error("Execution was terminated")
+            }
+            _ => Says::Usual,
+        });
+        let text = output.await.text;
+        assert!(text.contains("It may have been done") && !text.contains("done: "), "{text}");
+        assert_eq!(times.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_done_is_not_told_as_done() {
+        let covered = || Says::Result(serde_json::json!({"result": {"value": r#"{"error": "covered"}"#}}));
+        let output = acted(CLICK, move |what, _| if what == "act" { covered() } else { Says::Usual }).await;
+        assert!(output.text.starts_with("Something else lies over that element") && output.is_error, "{}", output.text);
+        let away = || Says::Result(serde_json::json!({"result": {"value": "\"https://b.example/\""}}));
+        let output = acted(CLICK, move |what, _| if what == "address" { away() } else { Says::Usual }).await;
+        assert!(output.text.starts_with("The page is at https://b.example/ now."), "{}", output.text);
+        assert!(!output.text.contains("done"), "{}", output.text);
+    }
 
     #[test]
     fn arguments_that_make_no_sense_say_what_would() {

@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::{
     arguments,
-    browser::{BROWSERS_MAX, Browsers, CALL_MS_MAX, OPEN_VERB, PART_BYTES_MAX},
+    browser::{BROWSERS_MAX, Browsers, CALL_MS_MAX, Far, OPEN_VERB, PART_BYTES_MAX},
     http_request, web,
 };
 
@@ -72,6 +72,12 @@ impl Wanted {
         }
         Ok(Self { url, targets })
     }
+
+    /// The whole address and every other host, for people: the summary may be cut where it is shown.
+    fn told(&self) -> String {
+        let also = self.targets.iter().skip(1).map(|target| format!("+may also reach {target}\n"));
+        format!("+open {}\n", self.url) + &also.collect::<String>()
+    }
 }
 
 impl Tool for BrowserOpen {
@@ -109,14 +115,16 @@ impl Tool for BrowserOpen {
     }
 
     fn plan(&self, _context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
-        let Wanted { url, targets } = Wanted::parse(&action.arguments)?;
+        let wanted = Wanted::parse(&action.arguments)?;
+        let diff = Some(wanted.told());
+        let Wanted { url, targets } = wanted;
         let mut summary = format!("open {} in the browser", one_line(url.as_str(), 200));
         if targets.len() > 1 {
             summary.push_str(&format!(", which may also reach {}", targets[1..].join(", ")));
         }
         let mut resources = vec![Resource { verb: OPEN_VERB.to_owned(), target: targets[0].clone() }];
         resources.extend(targets.into_iter().map(|target| Resource { verb: http_request::VERB.to_owned(), target }));
-        Ok(Plan { summary, resources, class: EffectClass::Unkeyed, diff: None })
+        Ok(Plan { summary, resources, class: EffectClass::Unkeyed, diff })
     }
 
     fn run(
@@ -129,13 +137,14 @@ impl Tool for BrowserOpen {
         Box::pin(async move {
             let Wanted { url, targets } = Wanted::parse(&permitted(&permit)?.arguments)?;
             let mut turn = self.0.start(&context, &layer.call, targets).await?;
-            let opened = async {
-                turn.page()?.open(url.as_str()).await?;
-                turn.told(&format!("opened {}", one_line(url.as_str(), 500)), 1).await
-            };
-            Ok(match opened.await {
+            let opened = async { turn.page()?.open(url.as_str()).await };
+            if let Err(error) = opened.await {
+                return Ok(turn.failed(error).await);
+            }
+            let shown = one_line(url.as_str(), 500);
+            Ok(match turn.told(&format!("opened {shown}"), 1).await {
                 Ok(output) => output,
-                Err(error) => turn.failed(error).await,
+                Err(error) => turn.fell_short(Far::Opened(shown), error).await,
             })
         })
     }
@@ -144,6 +153,17 @@ impl Tool for BrowserOpen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_person_is_told_the_whole_address_and_every_host() {
+        let also: Vec<String> = (0..ALSO_MAX).map(|n| format!("{n}-{}.example", "a".repeat(50))).collect();
+        let long = format!("https://a.example/{}", "p".repeat(1_000));
+        let arguments = serde_json::json!({"url": long, "also": also}).to_string();
+        let told = Wanted::parse(&arguments).unwrap().told();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (1 + ALSO_MAX, format!("+open {long}").as_str()));
+        assert_eq!(lines[ALSO_MAX], format!("+may also reach {}:443", also[ALSO_MAX - 1]));
+    }
 
     #[test]
     fn hosts_are_named_as_rules_name_them() {

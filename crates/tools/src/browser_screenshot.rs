@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -42,12 +42,14 @@ pub struct Arguments {
 
 pub struct BrowserScreenshot(pub Arc<Browsers>);
 
-fn wanted(json: &str) -> Result<Arguments, ToolError> {
+/// The arguments, and the path they name in the workspace.
+fn wanted(workspace: &Path, json: &str) -> Result<(Arguments, PathBuf), ToolError> {
     let arguments: Arguments = arguments::parse(NAME, EXAMPLE, json)?;
     if !arguments.path.to_ascii_lowercase().ends_with(".png") {
         return Err(ToolError::BadArguments(format!("The path has to end in .png. Send for example {EXAMPLE}")));
     }
-    Ok(arguments)
+    let path = paths::relative(workspace, &arguments.path)?;
+    Ok((arguments, path))
 }
 
 impl Tool for BrowserScreenshot {
@@ -77,8 +79,7 @@ impl Tool for BrowserScreenshot {
     }
 
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
-        let arguments = wanted(&action.arguments)?;
-        let path = paths::relative(&context.workspace, &arguments.path)?;
+        let (_, path) = wanted(&context.workspace, &action.arguments)?;
         let here = self.0.here(&context.run)?;
         let mut resources = paths::resources(&context.workspace, "file:write", &path)?;
         resources.push(Resource { verb: READ_VERB.to_owned(), target: here.target() });
@@ -98,7 +99,7 @@ impl Tool for BrowserScreenshot {
         _output: OutputSink,
     ) -> BoxFuture<'_, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
-            let arguments = wanted(&permitted(&permit)?.arguments)?;
+            let (arguments, _) = wanted(&context.workspace, &permitted(&permit)?.arguments)?;
             let mut turn = self.0.turn(&context, &layer.call).await?;
             let pictured = async {
                 turn.same_site().await?;
@@ -112,11 +113,14 @@ impl Tool for BrowserScreenshot {
                 return Ok(turn.output("The picture is too large to keep.".to_owned(), true, Vec::new()));
             }
             drop(turn);
-            let mut stdin = format!("{}\n", arguments.path.replace('\n', " ")).into_bytes();
-            stdin.extend_from_slice(&picture);
-            confined::run_with(NAME, permit, context, layer, false, stdin).await
+            confined::run_with(NAME, permit, context, layer, false, input(&arguments, &picture)).await
         })
     }
+}
+
+/// What [`save`] reads. A path that was judged has no line ends but those around it, which are no part of it.
+fn input(arguments: &Arguments, picture: &[u8]) -> Vec<u8> {
+    [arguments.path.trim().as_bytes(), b"\n", picture].concat()
 }
 
 /// Runs inside the sandbox: the path on the first line of the input, then the picture.
@@ -165,6 +169,19 @@ mod tests {
         assert!(save(root, b"../a.png\nx").unwrap_err().contains("outside"));
         std::os::unix::fs::symlink("/etc/passwd", root.join("l.png")).unwrap();
         assert!(save(root, b"l.png\nx").unwrap_err().contains("a link"));
-        assert!(wanted(r#"{"path": "a.sh"}"#).unwrap_err().to_string().contains(".png"));
+        assert!(wanted(root, r#"{"path": "a.sh"}"#).unwrap_err().to_string().contains(".png"));
+    }
+
+    #[test]
+    fn a_path_that_would_be_written_otherwise_than_judged_is_refused() {
+        for json in [r#"{"path": "my\ndocs/a.png"}"#, r#"{"path": "my\rdocs/a.png"}"#] {
+            let refused = wanted(Path::new("/w"), json).map(|(_, path)| path);
+            assert!(matches!(refused, Err(ToolError::BadArguments(_))), "{json}: {refused:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (arguments, path) = wanted(folder.path(), r#"{"path": "\nmy docs/a.png"}"#).unwrap();
+        assert_eq!(path, Path::new("my docs/a.png"));
+        save(folder.path(), &input(&arguments, b"x")).unwrap();
+        assert_eq!(fs::read(folder.path().join(path)).unwrap(), b"x");
     }
 }

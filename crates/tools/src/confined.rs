@@ -10,13 +10,15 @@ use std::{
 use homarus_contract::{
     event::Profile,
     gate::Permit,
-    sandbox::{ExecDone, ExecSpec, Exit, LayerId, OutputSink, Program},
+    sandbox::{Entry, ExecDone, ExecSpec, Exit, LayerDiff, LayerId, OutputSink, Program},
+    text::one_line,
     tool::{ReadRules, ToolContext, ToolError, ToolOutput, permitted},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Arguments and profile; more is refused.
 const INPUT_BYTES_MAX: u64 = 32 << 20;
+const NOT_KEPT_SHOWN_MAX: usize = 20;
 
 /// Runs the function `name` of this crate in the sandbox and makes its output the call's.
 pub async fn run_internal(
@@ -59,22 +61,50 @@ pub async fn run_with(
 }
 
 fn output(done: ExecDone) -> ToolOutput {
-    let is_error = !done.exit.is_success();
-    let said = if is_error && !done.stderr.is_empty() { &done.stderr } else { &done.stdout };
+    let is_done = done.exit.is_success();
+    let said = if !is_done && !done.stderr.is_empty() { &done.stderr } else { &done.stdout };
     let mut text = String::from_utf8_lossy(said).into_owned();
     match done.exit {
         Exit::Code { .. } => {}
         other => text = format!("The call was ended before it was done ({other:?}). {text}"),
     }
+    let is_lost = is_nothing_kept(&done.diff);
+    if is_lost && is_done {
+        text = "It was written, but nothing of it is kept.\n".to_owned();
+    }
+    let not_kept = not_kept(&done.diff);
+    if !not_kept.is_empty() && !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&not_kept);
     ToolOutput {
         text,
-        is_error,
+        is_error: !is_done || is_lost,
         exit: Some(done.exit),
         whole: Vec::new(),
         wall_ms: done.wall_ms,
         receipt: Some(done.receipt),
         diff: done.diff,
     }
+}
+
+/// What of a call's writes can never be merged, and why, for the model.
+pub fn not_kept(diff: &LayerDiff) -> String {
+    let mut text = String::new();
+    for (path, reason) in diff.refused.iter().take(NOT_KEPT_SHOWN_MAX) {
+        text.push_str(&format!("Not kept: {}: {}\n", one_line(path, 300), one_line(reason, 300)));
+    }
+    match diff.refused.len().saturating_sub(NOT_KEPT_SHOWN_MAX) {
+        0 => {}
+        more => text.push_str(&format!("Not kept: {more} more\n")),
+    }
+    text
+}
+
+/// Whether a call wrote, and no more than empty folders is left of it.
+fn is_nothing_kept(diff: &LayerDiff) -> bool {
+    let is_new_folder = |old: &Entry, new: &Entry| matches!((old, new), (Entry::Absent, Entry::Folder { .. }));
+    !diff.refused.is_empty() && diff.changes.iter().all(|change| is_new_folder(&change.old, &change.new))
 }
 
 /// Runs in the confined process: its input from standard input, the workspace as current folder.
@@ -125,5 +155,61 @@ fn answer(result: Result<String, String>) -> i32 {
             let _ = std::io::stderr().write_all(text.as_bytes());
             1
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homarus_contract::sandbox::{Change, Receipt};
+
+    use super::*;
+
+    fn said(exit: Exit, text: &str, diff: LayerDiff) -> ToolOutput {
+        let receipt = Receipt {
+            backend: "l1".to_owned(),
+            namespaces: Vec::new(),
+            workspace: "overlay".to_owned(),
+            landlock_abi: 0,
+            seccomp: None,
+            no_new_privs: true,
+            capabilities_dropped: true,
+            limits: BTreeMap::new(),
+            setup_us: 0,
+        };
+        output(ExecDone { exit, stdout: text.into(), stderr: Vec::new(), wall_ms: 1, receipt, diff })
+    }
+
+    fn change(path: &str, new: Entry) -> Change {
+        Change { path: path.to_owned(), old: Entry::Absent, new }
+    }
+
+    #[test]
+    fn what_is_not_kept_was_not_done() {
+        let done = Exit::Code { code: 0 };
+        let refused = vec![(".cargo/config.toml".to_owned(), "it is obeyed by other programs".to_owned())];
+        let folder = change(".cargo", Entry::Folder { mode: 0o755 });
+        for changes in [Vec::new(), vec![folder.clone()]] {
+            let diff = LayerDiff { changes, refused: refused.clone(), text: String::new() };
+            let told = said(done, ".cargo/config.toml was made (1 lines).\n", diff);
+            assert!(told.is_error && !told.text.contains("was made"), "{}", told.text);
+            assert!(told.text.ends_with("\nNot kept: .cargo/config.toml: it is obeyed by other programs\n"));
+        }
+
+        let file = change("a", Entry::Symlink { target: "b".to_owned() });
+        let diff = LayerDiff { changes: vec![file], refused: refused.clone(), text: String::new() };
+        let told = said(done, "a was made.", diff.clone());
+        assert!(!told.is_error, "something is kept");
+        assert_eq!(told.text, "a was made.\nNot kept: .cargo/config.toml: it is obeyed by other programs\n");
+        assert!(said(Exit::Code { code: 1 }, "no", diff).is_error);
+        assert!(!said(done, "a was read.", LayerDiff::default()).is_error);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_told_in_few_lines() {
+        let refused = (0..25).map(|number| (format!("x{number}\nfaked"), "why".to_owned())).collect();
+        let told = not_kept(&LayerDiff { refused, ..LayerDiff::default() });
+        assert_eq!(told.lines().count(), 21);
+        assert!(told.starts_with("Not kept: x0 faked: why\n") && told.ends_with("Not kept: 5 more\n"), "{told}");
+        assert_eq!(not_kept(&LayerDiff::default()), "");
     }
 }

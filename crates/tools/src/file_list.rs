@@ -1,6 +1,6 @@
 //! `file.list`: what is in a folder.
 
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 use homarus_contract::{
     BoxFuture,
@@ -10,21 +10,28 @@ use homarus_contract::{
     sandbox::{LayerId, OutputSink},
     tool::{ReadRules, Tool, ToolContext, ToolError, ToolOutput},
 };
-use ignore::WalkBuilder;
+use rustix::fs::FileType;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
     arguments,
-    beneath::{Beneath, Sight},
+    beneath::{self, Named, Sight},
     confined::{self, MayRead},
     paths,
+    walk::{self, Bounds, End, Entry, LeftOut, Start},
 };
 
 pub const NAME: &str = "file.list";
 const EXAMPLE: &str = r#"{"path": "."}"#;
 const ENTRIES_MAX: usize = 300;
+const TEXT_BYTES_MAX: usize = 16 << 10;
 const DEPTH_MAX: usize = 12;
+/// Entries beyond this are not even counted, and that is said.
+const LOOKED_AT_MAX: usize = 10_000;
+/// The first listing of a run is made on the host, before its first prompt.
+const BOUNDS: Bounds =
+    Bounds { depth_max: DEPTH_MAX, entries_max: LOOKED_AT_MAX, comparisons_max: 50_000_000, dotted: true };
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +57,10 @@ impl Tool for FileList {
     }
 
     fn limits(&self) -> String {
-        format!("{ENTRIES_MAX} entries, {DEPTH_MAX} folders deep")
+        format!(
+            "{ENTRIES_MAX} entries and {} KiB shown; {LOOKED_AT_MAX} entries looked at, {DEPTH_MAX} folders deep",
+            TEXT_BYTES_MAX >> 10
+        )
     }
 
     fn plan(&self, context: &ToolContext, action: &Action) -> Result<Plan, ToolError> {
@@ -79,67 +89,108 @@ pub fn confined<R: ReadRules>() -> i32 {
     confined::serve_reading::<R, Arguments>(list)
 }
 
-/// One line an entry: `logs/app.log  1,234 bytes`, folders with a slash.
+/// One line an entry: `logs/app.log  1,234 bytes`, folders with a slash. What is not listed is counted.
 pub fn list(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<String, String> {
     let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let relative =
         paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
+    let name = paths::shown(&relative);
     let folder = workspace.join(&relative);
     if folder.is_file() {
-        return Err(format!("{} is a file. Read it with file.read.", paths::shown(&relative)));
+        return Err(format!("{name} is a file. Read it with file.read."));
     }
     if !folder.is_dir() {
-        return Err(format!("There is no folder {}. List the workspace with path \".\".", paths::shown(&relative)));
+        return Err(format!("There is no folder {name}. List the workspace with path \".\"."));
     }
-    let beneath = Beneath::new(&workspace, &folder, may_read);
-    let mut lines = Vec::new();
-    let (mut left_out, mut hidden) = (0usize, 0usize);
-    let walk = WalkBuilder::new(&folder)
-        .hidden(false)
-        .follow_links(false)
-        .require_git(false)
-        .max_depth(Some(DEPTH_MAX))
-        .sort_by_file_path(Path::cmp)
-        .filter_entry(|entry| entry.file_name() != ".git")
-        .build();
-    for entry in walk.flatten().filter(|entry| entry.depth() > 0) {
-        let sight = beneath.sight(entry.path());
+    let mut listing = Listing::default();
+    let end = Start::of(&workspace, &relative)
+        .and_then(|start| {
+            walk::walk(&workspace, &start, &BOUNDS, &mut |entry| {
+                listing.add(entry, beneath::sight(entry, may_read));
+                ControlFlow::Continue(())
+            })
+        })
+        .map_err(|error| format!("{name} cannot be read: {error}"))?;
+    Ok(listing.told(&name, end))
+}
+
+#[derive(Default)]
+struct Listing {
+    lines: Vec<String>,
+    bytes: usize,
+    /// Entries that did not fit.
+    left_out: usize,
+    /// Entries that may not even be named.
+    hidden: usize,
+    ignored: Named,
+    unreadable: Named,
+    too_deep: Named,
+}
+
+impl Listing {
+    fn add(&mut self, entry: &Entry<'_>, sight: Sight) {
         if sight == Sight::Hidden {
-            hidden += 1;
-            continue;
+            self.hidden += 1;
+            return;
         }
-        if lines.len() >= ENTRIES_MAX {
-            left_out += 1;
-            continue;
+        match entry.left_out {
+            Some(LeftOut::Ignored) => return self.ignored.add(entry),
+            Some(LeftOut::Unreadable) => self.unreadable.add(entry),
+            Some(LeftOut::TooDeep) => self.too_deep.add(entry),
+            None => {}
         }
-        let Ok(path) = entry.path().strip_prefix(&workspace) else { continue };
-        let path = path.display();
-        let kind = entry.file_type();
-        lines.push(if kind.is_some_and(|kind| kind.is_dir()) {
-            format!("{path}/")
-        } else if kind.is_some_and(|kind| kind.is_symlink()) {
-            format!("{path}  (link)")
-        } else if sight == Sight::NameOnly {
-            format!("{path}  (not to be read unasked)")
-        } else {
-            format!("{path}  {} bytes", entry.metadata().map_or(0, |meta| meta.len()))
-        });
+        if self.left_out > 0 || self.lines.len() >= ENTRIES_MAX {
+            self.left_out += 1;
+            return;
+        }
+        let path = entry.shown();
+        let line = match entry.kind {
+            FileType::Directory => path,
+            FileType::Symlink => format!("{path}  (link)"),
+            _ if sight == Sight::NameOnly => format!("{path}  (not to be read unasked)"),
+            FileType::RegularFile => format!("{path}  {} bytes", entry.bytes()),
+            _ => format!("{path}  (not a regular file)"),
+        };
+        if self.bytes + line.len() + 1 > TEXT_BYTES_MAX {
+            self.left_out += 1;
+            return;
+        }
+        self.bytes += line.len() + 1;
+        self.lines.push(line);
     }
-    if lines.is_empty() && hidden == 0 {
-        return Ok(format!("{} is empty.\n", paths::shown(&relative)));
+
+    fn told(self, name: &str, end: End) -> String {
+        let Self { mut lines, left_out, hidden, ignored, unreadable, too_deep, .. } = self;
+        match (left_out, end) {
+            (0, End::Whole) => {}
+            (0, End::Cut) => lines.push(format!(
+                "[... and more: only {LOOKED_AT_MAX} entries were looked at; list a folder of its own to see them ...]"
+            )),
+            (_, End::Whole) => lines.push(format!("[... {left_out} more; list a folder of its own to see them ...]")),
+            (_, End::Cut) => lines.push(format!(
+                "[... {left_out} more and others: only {LOOKED_AT_MAX} entries were looked at; list a folder of its own to see them ...]"
+            )),
+        }
+        if hidden > 0 {
+            lines.push(format!("[{hidden} more are in folders the rules do not let you read unasked]"));
+        }
+        if let Some(names) = unreadable.told() {
+            lines.push(format!("[cannot be read, so what is in it is not known: {names}]"));
+        }
+        if let Some(names) = too_deep.told() {
+            lines.push(format!("[too deep to look into; list one by its path: {names}]"));
+        }
+        if let Some(names) = ignored.told() {
+            lines.push(format!("[not listed, since git ignores it; list a folder by its path: {names}]"));
+        }
+        if lines.is_empty() { format!("{name} is empty.\n") } else { lines.join("\n") + "\n" }
     }
-    if left_out > 0 {
-        lines.push(format!("[... {left_out} more; list a folder of its own to see them ...]"));
-    }
-    if hidden > 0 {
-        lines.push(format!("[{hidden} more are in folders the rules do not let you read unasked]"));
-    }
-    Ok(lines.join("\n") + "\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walk::tests::{pipe, shut, without_privileges};
 
     fn listed(root: &Path, path: &str) -> Result<String, String> {
         list(root, &Arguments { path: Some(path.to_owned()) }, &|_| true)
@@ -154,7 +205,11 @@ mod tests {
         std::fs::write(root.join("a/b/c.txt"), "12345").unwrap();
         std::fs::write(root.join(".gitignore"), "skip\n").unwrap();
         std::fs::write(root.join("skip"), "").unwrap();
-        assert_eq!(listed(root, ".").unwrap(), ".gitignore  5 bytes\na/\na/b/\na/b/c.txt  5 bytes\n");
+        assert_eq!(
+            listed(root, ".").unwrap(),
+            ".gitignore  5 bytes\na/\na/b/\na/b/c.txt  5 bytes\n\
+             [not listed, since git ignores it; list a folder by its path: skip]\n"
+        );
         assert_eq!(listed(root, "a/b").unwrap(), "a/b/c.txt  5 bytes\n");
         assert!(listed(root, "a/b/c.txt").unwrap_err().contains("file.read"));
         assert!(listed(root, "nope").unwrap_err().contains("no folder"));
@@ -183,5 +238,74 @@ mod tests {
             std::fs::write(folder.path().join(format!("f{index:04}")), "").unwrap();
         }
         assert!(listed(folder.path(), ".").unwrap().contains("[... 7 more"));
+    }
+
+    #[test]
+    fn what_git_ignores_is_told_and_is_there_for_whoever_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for inner in ["dist/assets", "logs/old", "src/web/dist", ".git/info"] {
+            std::fs::create_dir_all(root.join(inner)).unwrap();
+        }
+        std::fs::write(root.join(".gitignore"), "dist/\nlogs/*.log\nold/\n").unwrap();
+        for name in ["dist/assets/a.js", "dist/b.js", "logs/c.log", "logs/old/d.log", "src/web/dist/e", ".git/config"] {
+            std::fs::write(root.join(name), "x").unwrap();
+        }
+        let told = "[not listed, since git ignores it; list a folder by its path:";
+        assert_eq!(
+            listed(root, ".").unwrap(),
+            format!(
+                ".gitignore  22 bytes\nlogs/\nsrc/\nsrc/web/\n{told} dist/, logs/c.log, logs/old/, src/web/dist/]\n"
+            )
+        );
+        assert_eq!(listed(root, "logs").unwrap(), format!("logs/c.log  1 bytes\n{told} logs/old/]\n"));
+        assert_eq!(listed(root, "logs/old").unwrap(), "logs/old/d.log  1 bytes\n");
+        assert_eq!(listed(root, "dist").unwrap(), "dist/assets/\ndist/assets/a.js  1 bytes\ndist/b.js  1 bytes\n");
+        assert_eq!(listed(root, "dist/assets").unwrap(), "dist/assets/a.js  1 bytes\n");
+        assert_eq!(listed(root, "src/web").unwrap(), format!("{told} src/web/dist/]\n"), "rules of all folders above");
+        assert_eq!(listed(root, "src/web/dist").unwrap(), "src/web/dist/e  1 bytes\n");
+        std::fs::create_dir(root.join("none")).unwrap();
+        assert_eq!(listed(root, "none").unwrap(), "none is empty.\n");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_not_told_as_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/shut")).unwrap();
+        shut(&folder.path().join("a/shut"));
+        let (all, shut) =
+            without_privileges(|| (listed(folder.path(), ".").unwrap(), listed(folder.path(), "a/shut").unwrap_err()));
+        assert_eq!(all, "a/\na/shut/\n[cannot be read, so what is in it is not known: a/shut/]\n");
+        assert!(shut.starts_with("a/shut cannot be read: "), "{shut}");
+    }
+
+    #[test]
+    fn a_listing_ends_at_its_bounds_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        for index in 0..20_000 {
+            std::fs::File::create(folder.path().join(format!("f{index:05}"))).unwrap();
+        }
+        let text = listed(folder.path(), ".").unwrap();
+        assert!(text.contains("\n[... 9700 more and others: only 10000 entries were looked at;"), "{text}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let (mut path, name) = (folder.path().to_path_buf(), "n".repeat(240));
+        for _ in 0..12 {
+            path.push(&name);
+        }
+        std::fs::create_dir_all(&path).unwrap();
+        for index in 0..400 {
+            std::fs::write(path.parent().unwrap().join(format!("{index:0240}")), "").unwrap();
+        }
+        let text = listed(folder.path(), ".").unwrap();
+        assert!(text.len() < 20 << 10 && text.contains(" more; list a folder of its own"), "{} bytes", text.len());
+        assert!(text.contains("[too deep to look into; list one by its path: nnn"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_named_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        pipe(&folder.path().join("pipe"));
+        assert_eq!(listed(folder.path(), ".").unwrap(), "pipe  (not a regular file)\n");
     }
 }

@@ -114,9 +114,16 @@ fn part(name: &str, text: &str, arguments: &Arguments, bytes: u64) -> String {
         return format!("{name} is empty.\n");
     }
     let whole = bytes <= SHOWN_WHOLE_BYTES_MAX;
+    let is_cut = bytes > READ_BYTES_MAX;
+    let of_what = if is_cut {
+        format!(" of the first {} MiB; the file has {bytes} bytes, see the rest with a command", READ_BYTES_MAX >> 20)
+    } else {
+        String::new()
+    };
     let from = arguments.from_line.filter(|_| !whole).unwrap_or(1).max(1);
     if from > total {
-        return format!("{name} has only {total} lines.\n");
+        let those = if is_cut { " to show, those" } else { "" };
+        return format!("{name} has only {total} lines{those}{of_what}.\n");
     }
     let wanted = arguments.lines.filter(|_| !whole).unwrap_or(u64::MAX).max(1);
     let mut body = String::new();
@@ -131,10 +138,10 @@ fn part(name: &str, text: &str, arguments: &Arguments, bytes: u64) -> String {
         shown += 1;
     }
     let last = from + shown - 1;
-    let heading = if from == 1 && last == total {
+    let heading = if from == 1 && last == total && !is_cut {
         format!("{name} ({total} lines, {bytes} bytes):\n")
     } else {
-        format!("{name} (lines {from} to {last} of {total}):\n")
+        format!("{name} (lines {from} to {last} of {total}{of_what}):\n")
     };
     let more = if last < total && shown < wanted {
         format!("[... {} more lines; go on with from_line {} ...]\n", total - last, last + 1)
@@ -184,6 +191,20 @@ mod tests {
         assert!(read_of(root, r#"{"path":"."}"#).unwrap_err().contains("file.list"));
         assert!(read_of(root, r#"{"path":"../x"}"#).unwrap_err().contains("outside"));
         assert!(read_of(root, "{}").unwrap_err().contains("for example"));
+    }
+
+    #[test]
+    fn a_file_that_is_read_in_part_is_said_to_be() {
+        let bytes = READ_BYTES_MAX + 1;
+        let told = "only 2 lines to show, those of the first 64 MiB; the file has 67108865 bytes, see the rest";
+        let ask = |from_line| Arguments { path: "l".to_owned(), from_line, lines: None };
+        let past = part("l", "one\ntwo", &ask(Some(3)), bytes);
+        assert!(past.contains(told), "{past}");
+        let all = part("l", "one\ntwo", &ask(None), bytes);
+        let heading =
+            "l (lines 1 to 2 of 2 of the first 64 MiB; the file has 67108865 bytes, see the rest with a command):\n";
+        assert_eq!(all, format!("{heading}one\ntwo\n"));
+        assert!(!part("l", "one\ntwo", &ask(None), READ_BYTES_MAX).contains("MiB"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! `file.search`: lines that match a pattern, with counts that are complete even where lines are not.
 
-use std::{fs::File, io, path::Path};
+mod found;
+
+use std::{io, ops::ControlFlow, path::Path};
 
 use grep_matcher::LineTerminator;
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
-use grep_searcher::{BinaryDetection, MmapChoice, Searcher, SearcherBuilder, Sink, SinkFinish, SinkMatch};
+use grep_searcher::{BinaryDetection, MmapChoice, Searcher, SearcherBuilder};
 use homarus_contract::{
     BoxFuture,
     action::{Action, EffectClass, Plan},
@@ -14,27 +16,28 @@ use homarus_contract::{
     text::one_line,
     tool::{ReadRules, Tool, ToolContext, ToolError, ToolOutput},
 };
-use ignore::WalkBuilder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
     arguments,
-    beneath::{Beneath, Sight},
     confined::{self, MayRead},
     file_read, paths,
+    walk::{self, Bounds, End, Start},
 };
+use found::Found;
 
 pub const NAME: &str = "file.search";
 const EXAMPLE: &str = r#"{"pattern": "error", "path": "logs"}"#;
 const LINES_MAX: usize = 60;
-const LINE_CHARS_MAX: usize = 300;
 const FILES_LISTED_MAX: usize = 60;
-const SKIPPED_NAMED_MAX: usize = 20;
 /// Files beyond this are left out, and said so.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Files beyond this number are not looked at, and that is said.
 const FILES_MAX: u64 = 100_000;
+const DEPTH_MAX: usize = 64;
+const BOUNDS: Bounds =
+    Bounds { depth_max: DEPTH_MAX, entries_max: 500_000, comparisons_max: 2_000_000_000, dotted: true };
 const PATTERN_BYTES_MAX: usize = 4096;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -73,7 +76,7 @@ impl Tool for FileSearch {
 
     fn limits(&self) -> String {
         format!(
-            "{LINES_MAX} lines and {FILES_LISTED_MAX} files shown, all counted; files of {} MiB; {FILES_MAX} files; pattern of {PATTERN_BYTES_MAX} bytes",
+            "{LINES_MAX} lines and {FILES_LISTED_MAX} files shown, all counted; files of {} MiB; {FILES_MAX} files, {DEPTH_MAX} folders deep; pattern of {PATTERN_BYTES_MAX} bytes",
             FILE_BYTES_MAX >> 20
         )
     }
@@ -104,19 +107,6 @@ pub fn confined<R: ReadRules>() -> i32 {
     confined::serve_reading::<R, Arguments>(search)
 }
 
-#[derive(Default)]
-struct Found {
-    lines: Vec<String>,
-    /// Matching lines of each file that has any.
-    counts: Vec<(String, u64)>,
-    skipped: Vec<String>,
-    /// Files in folders that may not be read.
-    hidden: u64,
-    files: u64,
-    /// There were more files than are looked at.
-    is_cut: bool,
-}
-
 pub fn search(root: &Path, arguments: &Arguments, may_read: MayRead) -> Result<String, String> {
     search_up_to(FILES_MAX, root, arguments, may_read)
 }
@@ -125,52 +115,40 @@ fn search_up_to(files_max: u64, root: &Path, arguments: &Arguments, may_read: Ma
     let workspace = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let relative =
         paths::relative(&workspace, arguments.path.as_deref().unwrap_or(".")).map_err(|error| error.to_string())?;
-    let start = workspace.join(&relative);
-    std::fs::metadata(&start).map_err(|error| file_read::missing(&workspace, &relative, &error))?;
-    let matcher = compile(&arguments.pattern)?;
+    let place = paths::shown(&relative);
+    let meta = std::fs::metadata(workspace.join(&relative))
+        .map_err(|error| file_read::missing(&workspace, &relative, &error))?;
+    if !meta.is_file() && !meta.is_dir() {
+        return Err(format!("{place} is neither a regular file nor a folder and cannot be searched."));
+    }
+    let (matcher, is_plain) = compile(&arguments.pattern)?;
     let mut searcher = searcher();
-    let beneath = Beneath::new(&workspace, &start, may_read);
-    let mut found = Found::default();
-    let walk = WalkBuilder::new(&start)
-        .hidden(false)
-        .follow_links(false)
-        .require_git(false)
-        .sort_by_file_path(Path::cmp)
-        .filter_entry(|entry| entry.file_name() != ".git")
-        .build();
-    for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file())) {
+    let mut found = Found::new(is_plain);
+    let failed = |error: io::Error| format!("{place} cannot be read: {error}");
+    let start = Start::of(&workspace, &relative).map_err(failed)?;
+    if meta.is_file() {
+        // Named itself, a rule has decided about it.
+        found.file(start.open(&workspace), &place, &mut searcher, &matcher);
+        return Ok(found.told(&arguments.pattern, &place));
+    }
+    let end = walk::walk(&workspace, &start, &BOUNDS, &mut |entry| {
+        if found.passes_over(entry, may_read) {
+            return ControlFlow::Continue(());
+        }
         if found.files >= files_max {
             found.is_cut = true;
-            break;
+            return ControlFlow::Break(());
         }
-        let inside = entry.path().strip_prefix(&workspace).unwrap_or(entry.path());
-        let name = inside.display().to_string();
-        // Named itself, a rule has decided about it.
-        if entry.depth() > 0 {
-            match beneath.sight(entry.path()) {
-                Sight::Clear => {}
-                Sight::NameOnly => {
-                    found.skipped.push(format!("{name} (the rules do not let you read it unasked)"));
-                    continue;
-                }
-                Sight::Hidden => {
-                    found.hidden += 1;
-                    continue;
-                }
-            }
-            if paths::may_hold_secrets(inside) {
-                found.skipped.push(format!("{name} (may hold secrets; search it by name)"));
-                continue;
-            }
-        }
-        found.file(entry.path(), &name, &mut searcher, &matcher);
-    }
-    Ok(found.told(&arguments.pattern, &paths::shown(&relative)))
+        found.file(entry.open(), &entry.shown(), &mut searcher, &matcher);
+        ControlFlow::Continue(())
+    });
+    found.is_cut |= end.map_err(failed)? == End::Cut;
+    Ok(found.told(&arguments.pattern, &place))
 }
 
 /// Without regard to case unless the pattern has a capital letter; what is no regular expression is
-/// looked for as it stands.
-fn compile(pattern: &str) -> Result<RegexMatcher, String> {
+/// looked for as it stands, which the flag says.
+fn compile(pattern: &str) -> Result<(RegexMatcher, bool), String> {
     if pattern.is_empty() || pattern.len() > PATTERN_BYTES_MAX {
         return Err(format!("The pattern must have 1 to {PATTERN_BYTES_MAX} characters."));
     }
@@ -179,10 +157,11 @@ fn compile(pattern: &str) -> Result<RegexMatcher, String> {
     }
     let mut builder = RegexMatcherBuilder::new();
     builder.case_insensitive(!pattern.chars().any(char::is_uppercase)).multi_line(true).crlf(true).size_limit(4 << 20);
-    builder
-        .build(pattern)
-        .or_else(|_| builder.fixed_strings(true).build(pattern))
-        .map_err(|error| format!("The pattern cannot be used: {error}"))
+    if let Ok(matcher) = builder.build(pattern) {
+        return Ok((matcher, false));
+    }
+    let plain = builder.fixed_strings(true).build(pattern);
+    plain.map(|matcher| (matcher, true)).map_err(|error| format!("The pattern cannot be used: {error}"))
 }
 
 /// A file with a zero byte is binary. Files are read, not mapped: one that shrinks meanwhile must not end us.
@@ -195,108 +174,10 @@ fn searcher() -> Searcher {
         .build()
 }
 
-/// The lines of one file, as many as may be shown, and the number of all.
-struct Lines<'a> {
-    name: &'a str,
-    room: usize,
-    lines: Vec<String>,
-    count: u64,
-    is_binary: bool,
-}
-
-impl Sink for Lines<'_> {
-    type Error = io::Error;
-
-    fn matched(&mut self, _searcher: &Searcher, found: &SinkMatch<'_>) -> io::Result<bool> {
-        self.count += 1;
-        if self.lines.len() < self.room {
-            let text = String::from_utf8_lossy(found.bytes());
-            let text = one_line(text.trim_end_matches(['\n', '\r']), LINE_CHARS_MAX);
-            self.lines.push(format!("{}:{}: {text}", self.name, found.line_number().unwrap_or(0)));
-        }
-        Ok(true)
-    }
-
-    fn finish(&mut self, _searcher: &Searcher, end: &SinkFinish) -> io::Result<()> {
-        self.is_binary = end.binary_byte_offset().is_some();
-        Ok(())
-    }
-}
-
-impl Found {
-    fn file(&mut self, path: &Path, name: &str, searcher: &mut Searcher, matcher: &RegexMatcher) {
-        let Ok(file) = File::open(path) else {
-            self.skipped.push(format!("{name} (cannot be read)"));
-            return;
-        };
-        if file.metadata().is_ok_and(|meta| meta.len() > FILE_BYTES_MAX) {
-            self.skipped.push(format!("{name} (larger than {} MiB)", FILE_BYTES_MAX >> 20));
-            return;
-        }
-        self.files += 1;
-        let room = LINES_MAX - self.lines.len();
-        let mut lines = Lines { name, room, lines: Vec::new(), count: 0, is_binary: false };
-        if searcher.search_file(matcher, &file, &mut lines).is_err() {
-            self.skipped.push(format!("{name} (cannot be read)"));
-            return;
-        }
-        // Binary: no lines to show, and none to count.
-        if lines.count > 0 && !lines.is_binary {
-            self.lines.extend(lines.lines);
-            self.counts.push((name.to_owned(), lines.count));
-        }
-    }
-
-    fn told(&self, pattern: &str, place: &str) -> String {
-        let total: u64 = self.counts.iter().map(|(_, count)| count).sum();
-        let mut text = String::new();
-        if total == 0 {
-            text.push_str(&format!("No line matches {pattern:?} in {place} ({} files searched).\n", self.files));
-        } else {
-            text.push_str(&self.lines.join("\n"));
-            text.push('\n');
-        }
-        if total > self.lines.len() as u64 {
-            let more = total - self.lines.len() as u64;
-            text.push_str(&format!("[... {more} more lines; the counts below are complete ...]\n"));
-        }
-        // Last, because it is what is asked for most, and the end of a text is read best.
-        let mut counts = self.counts.clone();
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        if !counts.is_empty() {
-            text.push_str("Matching lines per file, most first:\n");
-        }
-        for (name, count) in counts.iter().take(FILES_LISTED_MAX) {
-            text.push_str(&format!("  {name}: {count}\n"));
-        }
-        if counts.len() > FILES_LISTED_MAX {
-            text.push_str(&format!("  [... {} more files ...]\n", counts.len() - FILES_LISTED_MAX));
-        }
-        if counts.len() > 1 {
-            text.push_str(&format!("In all: {total} in {} of {} files.\n", counts.len(), self.files));
-        }
-        if !self.skipped.is_empty() {
-            let named = self.skipped.iter().take(SKIPPED_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-            let more = match self.skipped.len().saturating_sub(SKIPPED_NAMED_MAX) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            text.push_str(&format!("Left out: {named}{more}\n"));
-        }
-        if self.is_cut {
-            let files = self.files;
-            text.push_str(&format!("Only the first {files} files were searched. Name a folder to search the rest.\n"));
-        }
-        if self.hidden > 0 {
-            text.push_str(&format!("{} files are in folders the rules do not let you read unasked.\n", self.hidden));
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walk::tests::{ends, pipe, shut, without_privileges};
 
     fn searched(root: &Path, pattern: &str, path: Option<&str>) -> Result<String, String> {
         search(root, &Arguments { pattern: pattern.to_owned(), path: path.map(str::to_owned) }, &|_| true)
@@ -376,7 +257,7 @@ mod tests {
         assert!(searched(root, "word", Some("latin1.txt")).unwrap().starts_with("latin1.txt:1: caf\u{fffd} word\n"));
         std::fs::write(root.join("wide.txt"), b"\xff\xfew\0o\0r\0d\0\n\0").unwrap();
         assert!(searched(root, "word", Some("wide.txt")).unwrap().starts_with("wide.txt:1: word\n"));
-        File::create(root.join("sparse")).unwrap().set_len(2 << 30).unwrap();
+        std::fs::File::create(root.join("sparse")).unwrap().set_len(2 << 30).unwrap();
         assert!(searched(root, "word", None).unwrap().contains("Left out: sparse (larger than 64 MiB)"));
     }
 
@@ -390,5 +271,59 @@ mod tests {
         assert!(searched(folder.path(), "x\ny", None).unwrap_err().contains("line by line"));
         assert!(searched(folder.path(), r"(\w{1000}){1000}", None).unwrap().starts_with("No line matches"));
         assert!(searched(folder.path(), "x", Some("b")).unwrap_err().contains("no file"));
+    }
+
+    #[test]
+    fn what_was_not_searched_is_not_told_as_without_a_match() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for inner in ["dist/in", "logs/old", "a/shut", ".git"] {
+            std::fs::create_dir_all(root.join(inner)).unwrap();
+        }
+        std::fs::write(root.join(".gitignore"), "dist/\nlogs/*.log\nold/\n").unwrap();
+        for name in ["dist/in/a.js", "logs/c.log", "logs/old/d.log", ".git/config"] {
+            std::fs::write(root.join(name), "the word\n").unwrap();
+        }
+        shut(&root.join("a/shut"));
+        let searched = |path| without_privileges(|| searched(root, "word", path).unwrap());
+        assert_eq!(
+            searched(None),
+            "No line matches \"word\" in . (1 files searched).\n\
+             Not searched, since git ignores it; search it by its path: dist/, logs/c.log, logs/old/\n\
+             Left out: a/shut/ (cannot be read)\n"
+        );
+        let named = searched(Some("logs"));
+        assert!(named.starts_with("logs/c.log:1: the word\nNot searched, since git ignores it;"), "{named}");
+        assert!(named.contains("by its path: logs/old/\n") && named.ends_with("  logs/c.log: 1\n"), "{named}");
+        for (path, file) in [("dist", "dist/in/a.js"), ("dist/in", "dist/in/a.js"), ("logs/old", "logs/old/d.log")] {
+            assert!(searched(Some(path)).starts_with(&format!("{file}:1: the word\nMatching")), "{path}");
+        }
+        std::fs::write(root.join("many"), "word\n".repeat(100)).unwrap();
+        assert!(searched(None).contains("[... 40 more lines; the counts below are complete but for what was left out"));
+    }
+
+    #[test]
+    fn a_pattern_that_is_no_regular_expression_is_said_to_be_none() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), "foo(?!bar)\nfoobaz\n").unwrap();
+        let told = "\"foo(?!baz)\" is no regular expression here, so it was looked for as plain text.\n";
+        let text = searched(folder.path(), "foo(?!baz)", None).unwrap();
+        assert!(text.starts_with("No line matches") && text.ends_with(told), "{text}");
+        let text = searched(folder.path(), "foo(?!bar)", None).unwrap();
+        assert!(text.starts_with("a:1: foo(?!bar)\n\"foo(?!bar)\" is no regular expression here"), "{text}");
+        assert!(!searched(folder.path(), "foo", None).unwrap().contains("regular expression"));
+    }
+
+    #[test]
+    fn a_search_opens_no_pipe_and_no_ignore_file_that_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_path_buf();
+        std::fs::write(root.join("a"), "word\n").unwrap();
+        pipe(&root.join("pipe"));
+        pipe(&root.join(".gitignore"));
+        std::os::unix::fs::symlink("/dev/zero", root.join(".ignore")).unwrap();
+        let (all, named) = ends(move || (searched(&root, "word", None), searched(&root, "word", Some("pipe"))));
+        assert!(all.unwrap().starts_with("a:1: word\n"));
+        assert!(named.unwrap_err().contains("neither a regular file nor a folder"));
     }
 }

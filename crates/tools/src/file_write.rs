@@ -1,6 +1,11 @@
 //! `file.write`: a whole file, new or replaced.
 
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::{fd::AsFd, unix::fs::PermissionsExt},
+    path::Path,
+};
 
 use homarus_contract::{
     BoxFuture,
@@ -15,7 +20,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use similar::TextDiff;
 
-use crate::{arguments, confined, paths};
+use crate::{arguments, confined, paths, walk};
 
 pub const NAME: &str = "file.write";
 const EXAMPLE: &str = r#"{"path": "notes.txt", "content": "all of the file\n"}"#;
@@ -129,18 +134,10 @@ pub fn write(root: &Path, arguments: &Arguments) -> Result<String, String> {
 
 /// The text that is there now, if it is a text file of this workspace reached without links.
 pub fn old_text(workspace: &Path, relative: &Path) -> Option<String> {
-    let mut path = workspace.to_path_buf();
-    for part in relative.components() {
-        path.push(part);
-        if path.symlink_metadata().ok()?.file_type().is_symlink() {
-            return None;
-        }
-    }
-    let meta = path.metadata().ok()?;
-    if !meta.is_file() || meta.len() > DIFFED_BYTES_MAX as u64 {
-        return None;
-    }
-    fs::read_to_string(&path).ok()
+    let (file, _) = walk::open_file(walk::open_folder(workspace).ok()?.as_fd(), relative).ok()?;
+    let mut text = String::new();
+    let read = file.take(DIFFED_BYTES_MAX as u64 + 1).read_to_string(&mut text).ok()?;
+    (read <= DIFFED_BYTES_MAX).then_some(text)
 }
 
 /// A unified diff for people and models, bounded; texts too large to compare are only named.

@@ -4,6 +4,10 @@
 //! checked after they were looked up, and exactly those are dialled. What comes back is text from outside and is
 //! marked as such; a page is turned into text inside the sandbox.
 
+mod answer;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use homarus_contract::{
@@ -13,7 +17,7 @@ use homarus_contract::{
     gate::Permit,
     message::ToolDefinition,
     outbound::{Outbound, OutboundRequest, Reach},
-    sandbox::{LayerDiff, LayerId, OutputSink},
+    sandbox::{LayerId, OutputSink},
     text::one_line,
     tool::{HostRules, Scope, Tool, ToolContext, ToolError, ToolOutput, permitted},
 };
@@ -22,9 +26,10 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use url::Url;
 
 use crate::{
-    arguments, page,
-    web::{self, CONNECT_MS, Fetched, IDLE_MS},
+    arguments,
+    web::{self, CONNECT_MS, Fetched, IDLE_MS, Time},
 };
+use answer::Answer;
 
 pub const NAME: &str = "http.request";
 /// The verb that rules and grants name.
@@ -36,6 +41,8 @@ const REDIRECTS_MAX: usize = 5;
 const HEADERS_MAX: usize = 32;
 const HEADER_BYTES_MAX: usize = 8 * 1024;
 const TOTAL_MS_MAX: u64 = 60_000;
+/// What a person is shown of a body before it is sent.
+const BODY_SHOWN_BYTES_MAX: usize = 16 * 1024;
 
 /// Headers that decide how the message itself is read, or that say who asks.
 const HEADERS_OF_OURS: [&str; 12] = [
@@ -54,8 +61,6 @@ const HEADERS_OF_OURS: [&str; 12] = [
 ];
 /// Headers that go along to another origin: they say nothing about who asks.
 const HEADERS_FOR_ALL: [&str; 3] = ["accept", "accept-language", "user-agent"];
-/// Headers of an answer that a model can use, besides those of a HEAD.
-const HEADERS_SHOWN: [&str; 4] = ["link", "retry-after", "location", "allow"];
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
@@ -141,7 +146,7 @@ impl Tool for HttpRequest {
             summary: format!("{} {}", wanted.method.name(), one_line(wanted.url.as_str(), 200)),
             resources: vec![Resource { verb: VERB.to_owned(), target: web::endpoint(&wanted.url) }],
             class: if wanted.method.only_reads() { EffectClass::Read } else { EffectClass::Unkeyed },
-            diff: None,
+            diff: Some(wanted.told()),
         })
     }
 
@@ -155,9 +160,9 @@ impl Tool for HttpRequest {
         Box::pin(async move {
             let action = permitted(&permit)?;
             let wanted = Wanted::parse(&action.arguments)?;
-            let total_ms = context.limits.wall_ms.min(TOTAL_MS_MAX);
-            let answer = web::within(total_ms, self.follow(&context.profile, wanted)).await?;
-            show(answer, permit, context, layer).await
+            let time = Time::of(context.limits.wall_ms.min(TOTAL_MS_MAX));
+            let answer = self.follow(&context.profile, wanted, time).await?;
+            answer.show(permit, context, layer).await
         })
     }
 }
@@ -167,17 +172,7 @@ struct Wanted {
     url: Url,
     method: Method,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-/// The last answer, and how it was come by.
-struct Answer {
-    fetched: Fetched,
-    method: Method,
-    /// The addresses that were asked, in order; the last gave the answer.
-    asked: Vec<Url>,
-    /// Where it leads on, if that is an address, and why that was not followed.
-    stopped: Option<(Option<Url>, String)>,
+    body: String,
 }
 
 impl Method {
@@ -230,13 +225,33 @@ impl Wanted {
             let kind = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
             headers.push(("content-type".to_owned(), kind.to_owned()));
         }
-        Ok(Self { url, method: arguments.method, headers, body: body.into_bytes() })
+        Ok(Self { url, method: arguments.method, headers, body })
+    }
+
+    /// What would be sent, for people, each line behind a `+`: so no line of a body looks like one of ours.
+    fn told(&self) -> String {
+        let added = |text: &str| text.split('\n').map(|line| format!("+{line}\n")).collect::<String>();
+        let mut text = added(&format!("{} {}", self.method.name(), self.url));
+        for (name, value) in &self.headers {
+            text.push_str(&added(&format!("{name}: {value}")));
+        }
+        if self.body.is_empty() {
+            return text;
+        }
+        text.push_str("+\n");
+        if self.body.len() <= BODY_SHOWN_BYTES_MAX {
+            return text + &added(&self.body);
+        }
+        let head = self.body.floor_char_boundary(BODY_SHOWN_BYTES_MAX * 2 / 3);
+        let tail = self.body.ceil_char_boundary(self.body.len() - BODY_SHOWN_BYTES_MAX / 3);
+        let note = format!("[... {} bytes left out; the call's arguments have all of it ...]\n", tail - head);
+        text + &added(&self.body[..head]) + &note + &added(&self.body[tail..])
     }
 }
 
 impl HttpRequest {
     /// Asks, and goes where the answer leads as long as the rules allow that with nobody asked.
-    async fn follow(&self, profile: &Profile, wanted: Wanted) -> Result<Answer, ToolError> {
+    async fn follow(&self, profile: &Profile, wanted: Wanted, time: Time) -> Result<Answer, ToolError> {
         let Wanted { url, method, mut headers, body } = wanted;
         let mut asked = vec![url.clone()];
         let mut url = url;
@@ -245,14 +260,14 @@ impl HttpRequest {
                 method: method.name().to_owned(),
                 url: url.to_string(),
                 headers: headers.clone(),
-                body: body.clone(),
+                body: body.clone().into_bytes(),
                 secret: None,
                 reach: self.reach(profile, &url)?,
                 connect_ms: CONNECT_MS,
                 idle_ms: IDLE_MS,
             };
-            let fetched = web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX).await;
-            let fetched = fetched.map_err(|error| web::told(&error, &url))?;
+            let fetched = web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX, time).await;
+            let fetched = fetched.map_err(|error| web::told(&error, &url, method.only_reads()))?;
             let Some(target) = redirect(&fetched) else {
                 return Ok(Answer { fetched, method, asked, stopped: None });
             };
@@ -306,109 +321,4 @@ impl HttpRequest {
 
 fn redirect(fetched: &Fetched) -> Option<&str> {
     matches!(fetched.status, 301 | 302 | 303 | 307 | 308).then(|| fetched.header("location")).flatten()
-}
-
-/// How the body is shown.
-enum Kind {
-    Page,
-    Text,
-    Binary,
-}
-
-fn kind(fetched: &Fetched) -> Kind {
-    let media = fetched.media_type();
-    if fetched.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        // Nobody asked for it: a small answer that unpacks to a large one is an attack.
-        return Kind::Binary;
-    }
-    let start = String::from_utf8_lossy(&fetched.body[..fetched.body.len().min(256)]).trim_start().to_ascii_lowercase();
-    let looks_like_page = start.starts_with("<!doctype html") || start.starts_with("<html");
-    if matches!(media.as_str(), "text/html" | "application/xhtml+xml") || (media.is_empty() && looks_like_page) {
-        return Kind::Page;
-    }
-    let has_zero = fetched.body.iter().take(8 * 1024).any(|byte| *byte == 0);
-    let is_text = media.starts_with("text/")
-        || ["application/json", "application/xml", "application/javascript"].contains(&media.as_str())
-        || media.ends_with("+json")
-        || media.ends_with("+xml");
-    let declared_wide = fetched.charset().is_some_and(|charset| !charset.is_ascii_compatible());
-    match is_text {
-        true if !has_zero || declared_wide => Kind::Text,
-        // A cut may go through the last character.
-        false if !has_zero && text_up_to_the_end(&fetched.body) => Kind::Text,
-        _ => Kind::Binary,
-    }
-}
-
-fn text_up_to_the_end(body: &[u8]) -> bool {
-    match std::str::from_utf8(body) {
-        Ok(_) => true,
-        Err(error) => error.error_len().is_none() && body.len() - error.valid_up_to() < 4,
-    }
-}
-
-async fn show(answer: Answer, permit: Permit, context: ToolContext, layer: LayerId) -> Result<ToolOutput, ToolError> {
-    let Answer { fetched, method, asked, stopped } = answer;
-    let call = layer.call.clone();
-    let from = asked.last().map(Url::as_str).unwrap_or_default().to_owned();
-    let mut text = format!("{} {}\n", method.name(), one_line(asked[0].as_str(), 500));
-    for url in &asked[1..] {
-        text.push_str(&format!("led to {}\n", one_line(url.as_str(), 500)));
-    }
-    // The words of the other side stand between the marks below, and nowhere else.
-    let media = fetched.media_type();
-    let media = if is_media_type(&media) { media.as_str() } else { "no known type" };
-    let more = if fetched.is_cut { " and more that was not read" } else { "" };
-    text.push_str(&format!("status {}, {} bytes{more} of {media}\n", fetched.status, fetched.body.len()));
-    if let Some((target, why)) = stopped {
-        text.push_str(&match target {
-            Some(target) => format!(
-                "It leads to {}, which was not followed: {why}. Ask for that address yourself if you need it.\n",
-                one_line(target.as_str(), 500)
-            ),
-            None => "It leads to something that is no address.\n".to_owned(),
-        });
-    }
-    let mut content = headers(&fetched, method);
-    let (mut whole, mut receipt) = (Vec::new(), None);
-    match kind(&fetched) {
-        _ if fetched.body.is_empty() => text.push_str("The body is empty.\n"),
-        Kind::Binary => text.push_str("The body is binary or compressed, and not shown.\n"),
-        Kind::Text => {
-            content.push_str(&web::decode(&fetched.body, fetched.charset()));
-            if content.len() > web::SHOWN_BYTES_MAX {
-                whole = fetched.body;
-            }
-        }
-        Kind::Page => {
-            let page = page::text(permit, context, layer, &fetched.body, fetched.charset()).await?;
-            if page.is_error {
-                text.push_str("The page could not be turned into text; this is its source.\n");
-                content.push_str(&web::decode(&fetched.body, fetched.charset()));
-            } else {
-                content.push_str(&page.text);
-            }
-            receipt = page.receipt;
-            whole = fetched.body;
-        }
-    }
-    if !content.trim().is_empty() {
-        text.push_str(&web::outside(&call, &from, &content));
-    }
-    Ok(ToolOutput { text, is_error: false, exit: None, whole, wall_ms: 0, receipt, diff: LayerDiff::default() })
-}
-
-fn is_media_type(text: &str) -> bool {
-    let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
-    };
-    text.len() <= 80 && text.split_once('/').is_some_and(|(kind, name)| is_name(kind) && is_name(name))
-}
-
-/// The headers of the answer that are worth showing, all of them if it has nothing else.
-fn headers(fetched: &Fetched, method: Method) -> String {
-    let wanted = |name: &str| method == Method::Head || HEADERS_SHOWN.contains(&name);
-    let lines = fetched.headers.iter().filter(|(name, _)| wanted(name)).take(HEADERS_MAX);
-    let lines: String = lines.map(|(name, value)| format!("{name}: {}\n", one_line(value, 500))).collect();
-    if lines.is_empty() { lines } else { lines + "\n" }
 }

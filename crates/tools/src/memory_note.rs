@@ -134,22 +134,14 @@ fn note(json: &str) -> Result<String, ToolError> {
     if note.contains(['\n', '\r', '\u{2028}', '\u{2029}', '\t', '\u{b}', '\u{c}', '\u{85}']) {
         return wrong("must be one line");
     }
-    if neutralise(note) != note || note.chars().any(is_invisible) {
+    // What means something in one font only is not shown either.
+    if neutralise(note) != note || note.contains(|c: char| ('\u{e000}'..='\u{f8ff}').contains(&c)) {
         return wrong("holds characters that cannot be seen");
     }
     if note.contains("<!--") || note.contains("-->") {
         return wrong("holds a comment mark (<!-- or -->)");
     }
     Ok(note.to_owned())
-}
-
-/// Besides what [`neutralise`] knows: characters without a shape, in which orders can be hidden.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
-        || ('\u{e000}'..='\u{f8ff}').contains(&c)
 }
 
 /// Adds the note to the memory of the agent in `folder`; what the model is told of it.
@@ -373,7 +365,7 @@ mod tests {
     fn a_note_shows_all_it_holds() {
         let json = |text: &str| format!("{{\"note\":{}}}", serde_json::to_string(text).unwrap());
         assert_eq!(note(&json(" - Prefers tabs. ")).unwrap(), "Prefers tabs.");
-        assert_eq!(note(&json("ünï 漢字 ok")).unwrap(), "ünï 漢字 ok");
+        assert_eq!(note(&json("ünï 漢字 ❤\u{fe0f} ok")).unwrap(), "ünï 漢字 ❤\u{fe0f} ok");
         for (text, words) in [
             ("", "1 to 500"),
             ("  ", "1 to 500"),
@@ -387,10 +379,18 @@ mod tests {
             ("a\u{ad}b", "cannot be seen"),
             ("a\u{e0041}b", "cannot be seen"),
             ("a\u{fe0f}b", "cannot be seen"),
+            ("a\u{3164}b", "cannot be seen"),
+            ("a\u{e000}b", "cannot be seen"),
             ("x --> <!-- /homarus:notes", "comment mark"),
         ] {
             let error = note(&json(text)).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("for example"), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_in_a_note_is_shown_in_what_comes_from_outside() {
+        let shown = crate::web::outside(&homarus_contract::ids::CallId::new(1, 0), "x", "a\u{e0101}\u{3164}b");
+        assert!(shown.contains("\na\u{fffd}\u{fffd}b\n"), "{shown}");
     }
 }

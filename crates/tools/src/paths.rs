@@ -1,8 +1,14 @@
 //! Paths as models write them, made relative to the workspace.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Component, Path, PathBuf},
+};
 
 use homarus_contract::{action::Resource, tool::ToolError};
+use rustix::fs::FileType;
+
+use crate::walk::{self, Bounds, Start};
 
 /// A path relative to the workspace, without `.` and `..`; empty is the workspace itself.
 pub fn relative(workspace: &Path, given: &str) -> Result<PathBuf, ToolError> {
@@ -11,10 +17,18 @@ pub fn relative(workspace: &Path, given: &str) -> Result<PathBuf, ToolError> {
             "{given:?} is outside the workspace. Use a path relative to the workspace, for example notes.txt"
         ))
     };
-    if given.contains('\0') || given.len() > 4096 {
-        return Err(ToolError::BadArguments("The path is too long or holds a zero byte.".to_owned()));
+    let trimmed = given.trim();
+    if given.len() > 4096 {
+        return Err(ToolError::BadArguments("The path is too long.".to_owned()));
     }
-    let path = Path::new(given.trim());
+    // What is judged, shown and written is one line.
+    if trimmed.contains(char::is_control) {
+        return Err(ToolError::BadArguments(
+            "The path holds a control character, such as a line end or a tab. Use a command for a file of that name."
+                .to_owned(),
+        ));
+    }
+    let path = Path::new(trimmed);
     let path = match path.strip_prefix(workspace) {
         Ok(inside) => inside,
         Err(_) if path.is_absolute() => return Err(outside()),
@@ -109,18 +123,20 @@ pub fn shown(relative: &Path) -> String {
 /// Existing names that are like a missing one, best first, at most three.
 pub fn like(root: &Path, missing: &Path) -> Vec<String> {
     let Some(wanted) = missing.file_name().map(|name| name.to_string_lossy().to_lowercase()) else { return Vec::new() };
-    let walk = ignore::WalkBuilder::new(root).hidden(false).follow_links(false).max_depth(Some(6)).build();
-    let mut near: Vec<(usize, String)> = walk
-        .flatten()
-        .take(2_000)
-        .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()))
-        .filter_map(|entry| {
-            let relative = entry.path().strip_prefix(root).ok()?.to_path_buf();
-            let name = relative.file_name()?.to_string_lossy().to_lowercase();
-            let distance = distance(&wanted, &name);
-            (distance <= wanted.len().max(3) / 2).then(|| (distance, relative.display().to_string()))
+    let bounds = Bounds { depth_max: 6, entries_max: 2_000, comparisons_max: 1_000_000, dotted: true };
+    let mut near: Vec<(usize, String)> = Vec::new();
+    let walked = root.canonicalize().and_then(|root| {
+        walk::walk(&root, &Start::of(&root, Path::new(""))?, &bounds, &mut |entry| {
+            let is_file = entry.kind == FileType::RegularFile && entry.left_out.is_none();
+            let name = entry.path.file_name().filter(|_| is_file).map(|name| name.to_string_lossy().to_lowercase());
+            let far = name.map(|name| distance(&wanted, &name));
+            near.extend(far.filter(|far| *far <= wanted.len().max(3) / 2).map(|far| (far, entry.shown())));
+            ControlFlow::Continue(())
         })
-        .collect();
+    });
+    if walked.is_err() {
+        return Vec::new();
+    }
     near.sort();
     near.into_iter().take(3).map(|(_, path)| path).collect()
 }
@@ -156,9 +172,12 @@ mod tests {
         ok("/w/a", "a");
         ok(".", "");
         ok("", "");
-        for bad in ["..", "a/../../b", "/etc/passwd", "/ww/a", "a\0b"] {
+        ok(" notes.txt\n", "notes.txt");
+        ok("Übersicht 1.txt", "Übersicht 1.txt");
+        for bad in ["..", "a/../../b", "/etc/passwd", "/ww/a", "a\0b", "a\nb", "a\tb", "a\u{1b}[2Jb", "a\u{85}b"] {
             assert!(relative(workspace, bad).is_err(), "{bad:?}");
         }
+        assert!(relative(workspace, "my\ndocs/a.png").unwrap_err().to_string().contains("control character"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use homarus_contract::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::arguments;
+use crate::{arguments, confined};
 
 pub const NAME: &str = "shell.execute";
 const EXAMPLE: &str = r#"{"command": "ls -l"}"#;
@@ -124,9 +124,7 @@ fn told(done: ExecDone) -> ToolOutput {
     if stdout.trim().is_empty() && stderr.trim().is_empty() {
         text.push_str("It printed nothing.\n");
     }
-    for (path, reason) in done.diff.refused.iter().take(20) {
-        text.push_str(&format!("Not kept: {path}: {reason}\n"));
-    }
+    text.push_str(&confined::not_kept(&done.diff));
     let is_cut = stdout.len() > SHOWN_BYTES_MAX || stderr.len() > SHOWN_BYTES_MAX;
     let whole = if is_cut { [done.stdout.as_slice(), b"\n", done.stderr.as_slice()].concat() } else { Vec::new() };
     ToolOutput {

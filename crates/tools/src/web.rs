@@ -1,6 +1,9 @@
 //! What the tools that leave this machine share: addresses, one bounded request, and how content from outside
 //! is shown.
 
+#[cfg(test)]
+pub mod fake;
+
 use std::time::Duration;
 
 use encoding_rs::{Encoding, UTF_8};
@@ -11,6 +14,8 @@ use homarus_contract::{
     text::{bounded, neutralise},
     tool::{HostView, ToolError},
 };
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 const URL_BYTES_MAX: usize = 8 * 1024;
@@ -62,8 +67,55 @@ pub struct Fetched {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// There is more of the body than was read.
-    pub is_cut: bool,
+    /// Why there may be more of the body than was read; `None`: it is whole.
+    pub cut: Option<Cut>,
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Cut {
+    #[error("it is larger than what is read of one")]
+    TooLarge,
+    /// Why is left out: it may be in words of the other side.
+    #[error("the connection broke")]
+    Broken,
+    #[error("nothing more came for {} s", .ms / 1000)]
+    Silent { ms: u64 },
+    #[error("it was not complete after {} s", .ms / 1000)]
+    TooLate { ms: u64 },
+}
+
+/// Why a request has no answer at all.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoAnswer {
+    #[error(transparent)]
+    Outbound(OutboundError),
+    #[error("nothing came within {} s", .ms / 1000)]
+    TooLate { ms: u64 },
+}
+
+impl NoAnswer {
+    /// Whether the request was on its way when it failed, and so may have been followed by whoever got it.
+    fn was_sent(&self) -> bool {
+        match self {
+            Self::TooLate { .. } => true,
+            Self::Outbound(error) => matches!(error, OutboundError::TimedOut { .. } | OutboundError::Broken { .. }),
+        }
+    }
+}
+
+/// How long a call may take in all, however steadily its answer drips.
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    ms: u64,
+    end: Instant,
+}
+
+impl Time {
+    /// From now on.
+    pub fn of(ms: u64) -> Self {
+        Self { ms, end: Instant::now() + Duration::from_millis(ms) }
+    }
 }
 
 impl Fetched {
@@ -85,50 +137,49 @@ impl Fetched {
     }
 }
 
-/// One request, not followed anywhere.
+/// One request, not followed anywhere. Once there is a status, it and what came of the body are kept.
 pub async fn fetch(
     outbound: &dyn Outbound,
     request: OutboundRequest,
     bytes_max: usize,
-) -> Result<Fetched, OutboundError> {
-    let response = outbound.send(request).await?;
-    let (mut body, mut is_cut) = (Vec::new(), false);
+    time: Time,
+) -> Result<Fetched, NoAnswer> {
+    let response = match timeout_at(time.end, outbound.send(request)).await {
+        Ok(answered) => answered.map_err(NoAnswer::Outbound)?,
+        Err(_) => return Err(NoAnswer::TooLate { ms: time.ms }),
+    };
+    let (mut body, mut cut) = (Vec::new(), None);
     let mut pieces = response.body;
-    while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        let room = bytes_max - body.len();
-        if piece.len() > room {
-            body.extend_from_slice(&piece[..room]);
-            is_cut = true;
-            break;
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(Fetched { status: response.status, headers: response.headers, body, is_cut })
-}
-
-/// Ends what takes longer in all, however steadily it drips.
-pub async fn within<T>(ms: u64, work: impl Future<Output = Result<T, ToolError>>) -> Result<T, ToolError> {
-    match tokio::time::timeout(Duration::from_millis(ms), work).await {
-        Ok(done) => done,
-        Err(_) => {
-            Err(ToolError::Failed(format!("The answer was not complete after {} s. Nothing of it is kept.", ms / 1000)))
+    while cut.is_none() {
+        match timeout_at(time.end, pieces.next()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(piece))) => {
+                let room = bytes_max - body.len();
+                body.extend_from_slice(&piece[..piece.len().min(room)]);
+                cut = (piece.len() > room).then_some(Cut::TooLarge);
+            }
+            Ok(Some(Err(OutboundError::TimedOut { ms, .. }))) => cut = Some(Cut::Silent { ms }),
+            Ok(Some(Err(_))) => cut = Some(Cut::Broken),
+            Err(_) => cut = Some(Cut::TooLate { ms: time.ms }),
         }
     }
+    Ok(Fetched { status: response.status, headers: response.headers, body, cut })
 }
 
-/// What a refused or broken request means for the model.
-pub fn told(error: &OutboundError, url: &Url) -> ToolError {
+/// What a request without an answer means for the model; `reads`: asking for it changes nothing.
+pub fn told(error: &NoAnswer, url: &Url, reads: bool) -> ToolError {
     let advice = match error {
-        OutboundError::AddressRefused { .. } => format!(
+        NoAnswer::Outbound(OutboundError::AddressRefused { .. }) => format!(
             ". Only public addresses are reached; the user may allow this one by naming it in a rule or grant: \
              net:connect:{}",
             endpoint(url)
         ),
-        OutboundError::Connect { .. } | OutboundError::TimedOut { .. } | OutboundError::Broken { .. } => {
-            ". Check the address, or go on without it.".to_owned()
-        }
-        _ => String::new(),
+        sent if sent.was_sent() && !reads => ". It may have been done; do not repeat it without checking.".to_owned(),
+        NoAnswer::TooLate { .. }
+        | NoAnswer::Outbound(
+            OutboundError::Connect { .. } | OutboundError::TimedOut { .. } | OutboundError::Broken { .. },
+        ) => ". Check the address, or go on without it.".to_owned(),
+        NoAnswer::Outbound(_) => String::new(),
     };
     ToolError::Failed(format!("{error}{advice}"))
 }
@@ -176,6 +227,37 @@ mod tests {
             let error = parse_url(text).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("for example"), "{text}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_of_an_answer_is_kept() {
+        let request = || OutboundRequest {
+            method: "GET".to_owned(),
+            url: "https://a.example/".to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            secret: None,
+            reach: Reach::Public,
+            connect_ms: 1,
+            idle_ms: 1,
+        };
+        let piece = || Ok(b"hello".to_vec());
+        let silent = OutboundError::TimedOut { host: "a.example".to_owned(), ms: 20_000 };
+        for (pieces, stalls, body, cut) in [
+            (vec![piece(), piece()], false, "hellohello", None),
+            (vec![piece(), piece(), piece()], false, "hellohello", Some(Cut::TooLarge)),
+            (vec![piece(), Err(fake::broken())], false, "hello", Some(Cut::Broken)),
+            (vec![Err(silent)], false, "", Some(Cut::Silent { ms: 20_000 })),
+            (vec![piece()], true, "hello", Some(Cut::TooLate { ms: 0 })),
+        ] {
+            let mut network = fake::Network::new(Ok((201, Vec::new(), pieces)));
+            network.stalls = stalls;
+            // Its time is over before it begins, so that only what is there at once is read.
+            let fetched = fetch(&network, request(), 10, Time::of(0)).await.unwrap();
+            assert_eq!((fetched.status, fetched.body, fetched.cut), (201, body.as_bytes().to_vec(), cut));
+        }
+        let none = fetch(&fake::Network::silent(), request(), 10, Time::of(0)).await.err();
+        assert_eq!(none, Some(NoAnswer::TooLate { ms: 0 }));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::{
     arguments,
-    web::{self, CONNECT_MS, Fetched, IDLE_MS},
+    web::{self, CONNECT_MS, Cut, Fetched, IDLE_MS, Time},
 };
 
 pub const NAME: &str = "web.search";
@@ -123,8 +123,8 @@ impl Tool for WebSearch {
         Box::pin(async move {
             let action = permitted(&permit)?;
             let (arguments, instance) = self.wanted(&action.arguments)?;
-            let total_ms = context.limits.wall_ms.min(TOTAL_MS_MAX);
-            let fetched = web::within(total_ms, self.ask(instance, &arguments.query)).await?;
+            let time = Time::of(context.limits.wall_ms.min(TOTAL_MS_MAX));
+            let fetched = self.ask(instance, &arguments.query, time).await?;
             let found = read(&fetched, instance)?;
             let count = arguments.count.unwrap_or(COUNT_DEFAULT).clamp(1, COUNT_MAX) as usize;
             let (heading, content) = told(&found, &arguments.query, count);
@@ -153,7 +153,7 @@ impl WebSearch {
         Ok((arguments, instance))
     }
 
-    async fn ask(&self, instance: &Url, query: &str) -> Result<Fetched, ToolError> {
+    async fn ask(&self, instance: &Url, query: &str, time: Time) -> Result<Fetched, ToolError> {
         let mut url = instance.clone();
         url.query_pairs_mut().append_pair("q", query).append_pair("format", "json");
         let request = OutboundRequest {
@@ -167,7 +167,8 @@ impl WebSearch {
             connect_ms: CONNECT_MS,
             idle_ms: IDLE_MS,
         };
-        web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX).await.map_err(|error| web::told(&error, instance))
+        let fetched = web::fetch(self.outbound.as_ref(), request, READ_BYTES_MAX, time).await;
+        fetched.map_err(|error| web::told(&error, instance, true))
     }
 }
 
@@ -225,11 +226,17 @@ fn read(fetched: &Fetched, instance: &Url) -> Result<Found, ToolError> {
             ));
         }
     }
-    if fetched.is_cut {
-        return failed(format!(
-            "The answer of {host} is larger than {} MiB. Search for something narrower.",
-            READ_BYTES_MAX >> 20
-        ));
+    match &fetched.cut {
+        None => {}
+        Some(Cut::TooLarge) => {
+            return failed(format!(
+                "The answer of {host} is larger than {} MiB. Search for something narrower.",
+                READ_BYTES_MAX >> 20
+            ));
+        }
+        Some(cut) => {
+            return failed(format!("The answer of {host} did not come whole: {cut}. Go on without searching."));
+        }
     }
     serde_json::from_slice(&fetched.body).or_else(|error| {
         failed(format!(
@@ -269,7 +276,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Result<Found, ToolError> {
-        let fetched = Fetched { status, headers: Vec::new(), body: body.as_bytes().to_vec(), is_cut: false };
+        let fetched = Fetched { status, headers: Vec::new(), body: body.as_bytes().to_vec(), cut: None };
         read(&fetched, &instance("http://127.0.0.1:8888").unwrap().unwrap())
     }
 
@@ -316,5 +323,13 @@ mod tests {
         check(500, "", "answered 500");
         check(200, "<html>", "not that of a SearXNG");
         check(200, r#"{"results": 5}"#, "not that of a SearXNG");
+        let cut = |cut| Fetched { status: 200, headers: Vec::new(), body: b"{}".to_vec(), cut: Some(cut) };
+        let url = instance("http://127.0.0.1:8888").unwrap().unwrap();
+        for (cut, words) in [
+            (cut(Cut::TooLarge), "is larger than 4 MiB"),
+            (cut(Cut::TooLate { ms: 30_000 }), "not complete after 30 s"),
+        ] {
+            assert!(read(&cut, &url).unwrap_err().to_string().contains(words));
+        }
     }
 }

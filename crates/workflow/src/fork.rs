@@ -34,7 +34,8 @@ pub struct History {
 /// The events of `run` up to the end of `step`, as the first events of `fork`.
 ///
 /// Left out is what belongs to the time and place of the old run: who worked on it, its pauses, questions nobody had
-/// answered, limits it hit, its changes of configuration. What the cut leaves open is closed: an answer that was cut
+/// answered, limits it hit, its changes of configuration, and attempts at a last step that brought no answer: the step is
+/// asked as if for the first time. What the cut leaves open is closed: an answer that was cut
 /// off, and changes that were never applied.
 pub fn history(records: &[Record], run: &RunId, step: u32, fork: &RunId) -> Result<History, ForkError> {
     if let Some(Event::Accepted(accepted)) = records.first().map(|record| &record.event)
@@ -46,7 +47,9 @@ pub fn history(records: &[Record], run: &RunId, step: u32, fork: &RunId) -> Resu
     if step == 0 || step > last {
         return Err(ForkError::NoSuchStep { run: run.clone(), step, last });
     }
-    let kept = cut(records, step);
+    let mut kept = cut(records, step);
+    let began = begin_of_nothing(&kept, step);
+    kept.truncate(began.unwrap_or(kept.len()));
     if kept.len() > EVENTS_MAX {
         return Err(ForkError::TooLong(kept.len()));
     }
@@ -70,7 +73,7 @@ pub fn history(records: &[Record], run: &RunId, step: u32, fork: &RunId) -> Resu
             event => event.clone(),
         });
     }
-    let is_answered = open.calls == 0 && open.intent.is_none();
+    let is_answered = began.is_none() && open.calls == 0 && open.intent.is_none();
     events.extend(open.close());
     Ok(History { events, is_answered })
 }
@@ -97,6 +100,20 @@ fn cut(records: &[Record], step: u32) -> Vec<&Event> {
         }
     }
     kept
+}
+
+/// Where the step begins that ends these events, if models failed in it and nothing of an answer came.
+fn begin_of_nothing(events: &[&Event], step: u32) -> Option<usize> {
+    let began = events.iter().position(|event| step_of(event) == Some(step))?;
+    let mut has_failed = false;
+    for event in &events[began..] {
+        match event {
+            Event::BlockDone { .. } | Event::ModelBroke { .. } | Event::ModelResult { .. } => return None,
+            Event::ModelFailed { .. } => has_failed = true,
+            _ => {}
+        }
+    }
+    has_failed.then_some(began)
 }
 
 /// The step an event belongs to, if it names one.
@@ -185,7 +202,7 @@ impl Open {
 mod tests {
     use homarus_contract::{
         budget::Amount,
-        event::{ActResult, WaitingOn},
+        event::{ActResult, FinishStatus, WaitingOn},
         gate::Approval,
         ids::Hash,
         message::{Block, ToolCall},
@@ -283,6 +300,34 @@ mod tests {
         assert_eq!(kinds(events.clone(), 1), ["model_intent", "block_done", "model_result"]);
         events.push(Event::ApprovalDecided { call, approval });
         assert_eq!(kinds(events, 1)[3..], ["approval_requested", "approval_decided"]);
+    }
+
+    #[test]
+    fn a_step_in_which_all_models_failed_is_no_answer_and_is_asked_anew() {
+        let failed = |step| Event::ModelFailed {
+            step,
+            model: model(),
+            class: homarus_contract::model::ModelErrorClass::Network,
+            message: String::new(),
+            retry_after_ms: None,
+            wall_ms: 1,
+        };
+        let ended = Event::TurnEnded { status: FinishStatus::Failed, summary: String::new() };
+        let run = |name: &str| RunId::parse(name).unwrap();
+        let check = |events: Vec<Event>, step, expected: &[&str], is_answered| {
+            let history = history(&records(events), &run("old"), step, &run("new")).unwrap();
+            let kinds: Vec<_> = history.events.iter().map(Event::kind).collect();
+            assert_eq!((kinds.as_slice(), history.is_answered), (expected, is_answered));
+        };
+        check(vec![intent(1), failed(1), intent(1), failed(1)], 1, &[], false);
+        let [block, result] = called(1);
+        let [_, answer] = called(2);
+        let first = vec![intent(1), block, result];
+        let outage = [first.clone(), vec![intent(2), failed(2), ended.clone()]].concat();
+        check(outage, 2, &["model_intent", "block_done", "model_result"], false);
+        let second = [first, vec![intent(2), failed(2), intent(2), answer, ended]].concat();
+        let kinds = ["model_intent", "block_done", "model_result", "model_intent", "model_failed", "model_intent"];
+        check(second, 2, &[&kinds[..], &["model_result", "turn_ended"]].concat(), true);
     }
 
     #[test]

@@ -14,11 +14,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use homarus_contract::ids::Hash;
+use homarus_contract::{ids::Hash, text::one_line};
 use rustix::fs::OFlags;
 use thiserror::Error;
 
-pub use scan::{Finding, Severity, looks_bad, scan};
+pub use scan::{Finding, Severity, is_unseen, looks_bad, scan};
 pub use shelf::{Shelf, Shelved};
 
 /// The file that makes a folder a skill.
@@ -122,6 +122,11 @@ fn collect(root: &Path, inside: &str, depth: usize, files: &mut Vec<SkillFile>) 
             continue;
         }
         let path = if inside.is_empty() { name } else { format!("{inside}/{name}") };
+        // A model is told the names of files as they are.
+        if path.chars().any(|c| is_unseen(c) || c == '\t') {
+            let what = format!("the name {} has characters a reader does not see", one_line(&path, 200));
+            return Err(SkillError::Contents(what));
+        }
         let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), error))?;
         if kind.is_dir() {
             collect(root, &path, depth + 1, files)?;
@@ -178,6 +183,18 @@ pub(crate) mod tests {
         assert_ne!(Skill::open(&folder).unwrap().digest, skill.digest);
         std::os::unix::fs::symlink("/etc/passwd", folder.join("x")).unwrap();
         assert!(matches!(Skill::open(&folder), Err(SkillError::Contents(_))));
+    }
+
+    #[test]
+    fn a_name_that_does_not_show_all_of_itself_is_refused() {
+        for name in ["a\nFiles: none", "a\u{200b}b", "a\u{202e}b", "a\u{1b}[2J", "a\tb"] {
+            let root = tempfile::tempdir().unwrap();
+            let folder = made(root.path(), "x", "---\nname: x\ndescription: Plain.\n---\n");
+            Skill::open(&folder).unwrap();
+            std::fs::write(folder.join("references").join(name), "x").unwrap();
+            let error = Skill::open(&folder).unwrap_err().to_string();
+            assert!(error.contains("a reader does not see") && !error.chars().any(is_unseen), "{error:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use homarus_contract::{
-    event::{ApprovalsMode, Event, Resolution, WaitingOn},
+    event::{ApprovalsMode, Chosen, Event, Resolution, WaitingOn},
     ids::{CallId, RunId},
     journal::{Fence, Journal, JournalError},
     model::ModelRef,
@@ -23,7 +23,7 @@ use crate::{
     conversation::{Change, claim, current, rests_on, who},
     dirs::Dirs,
     exit::CliError,
-    reload::{self, Given, Read, Reloader, Slot},
+    reload::{self, Read, Reloader, Slot},
     route,
     wiring::{self, Runtime},
 };
@@ -37,9 +37,8 @@ pub struct Settings {
     pub agent: Option<String>,
     pub workspace: PathBuf,
     pub approvals: ApprovalsMode,
-    pub policy: Option<String>,
-    /// What of this is no matter of the configuration.
-    pub given: Given,
+    /// What a configuration that is read again does not change.
+    pub chosen: Chosen,
 }
 
 pub struct Conversation {
@@ -47,7 +46,6 @@ pub struct Conversation {
     pub dirs: Dirs,
     config: Config,
     settings: Settings,
-    reloader: Option<Reloader>,
     /// `None` until the first message.
     run: Option<RunId>,
     /// What a person should know about the message that was sent last: memory that did not fit, say.
@@ -112,7 +110,7 @@ pub enum Found {
 
 impl Conversation {
     pub fn new(runtime: Arc<Runtime>, dirs: Dirs, config: Config, settings: Settings) -> Self {
-        Self { runtime, dirs, config, settings, reloader: None, run: None, notes: Vec::new() }
+        Self { runtime, dirs, config, settings, run: None, notes: Vec::new() }
     }
 
     pub fn run(&self) -> Option<&RunId> {
@@ -152,7 +150,6 @@ impl Conversation {
             );
         }
         self.run = Some(run.clone());
-        self.reloader = Some(Reloader::of(&self.dirs, &self.config, &now)?);
         if rests_on(store, &run)? == Some(WaitingOn::Message) {
             return Ok(Found::Resting);
         }
@@ -190,11 +187,9 @@ impl Conversation {
         }
         let settings = &self.settings;
         let agent = agents::chosen(&self.dirs, settings.agent.as_deref())?;
-        let profile = wiring::profile(&self.config, agent.as_ref(), settings.policy.clone(), settings.approvals)?;
-        let base = self.config.budget();
-        let mut budget = agent.as_ref().map_or(base, |agent| agents::budget(base, &agent.definition));
-        budget.cost_max = settings.given.cost_max.or(budget.cost_max);
-        let reloader = Reloader::new(&self.dirs, &self.config, agent.as_ref(), settings.given.clone())?;
+        let own = settings.chosen.rules.clone();
+        let profile = wiring::profile(&self.config, agent.as_ref(), own, settings.approvals)?;
+        let budget = reload::budget(&self.config, agent.as_ref(), &settings.chosen);
         let choice = self.choose(&text, agent.as_ref()).await?;
         let tools = offered(&self.runtime.tools, agent.as_ref(), &choice.models)?;
         let (system, notes) =
@@ -206,8 +201,10 @@ impl Conversation {
             system,
             prompt: text,
             workspace: settings.workspace.clone(),
+            hidden: self.dirs.hidden(&self.config),
             profile,
             budget,
+            chosen: settings.chosen.clone(),
             models: choice.models,
             models_why: choice.why,
             answer_ms_max: self.config.models.answer_ms_max(),
@@ -218,7 +215,6 @@ impl Conversation {
         let run = accepted.run.clone();
         let fence = self.runtime.store.accept(accepted, blobs).await?;
         self.run = Some(run.clone());
-        self.reloader = Some(reloader);
         self.runtime.register(&run)?;
         Ok(fence)
     }
@@ -273,15 +269,7 @@ impl Conversation {
     /// Reads the configuration again, for all that comes after; a turn under way goes on with it where its step ends.
     /// What cannot be used changes nothing.
     pub async fn reload(&mut self, turn: Option<&Turn>) -> Result<String, CliError> {
-        let before_the_first;
-        let reloader = match &self.reloader {
-            Some(reloader) => reloader,
-            None => {
-                before_the_first = Reloader::new(&self.dirs, &self.config, None, self.settings.given.clone())?;
-                &before_the_first
-            }
-        };
-        let read = match reloader.read(&self.runtime, self.run.as_ref()).await {
+        let read = match Reloader::new(&self.dirs).read(&self.runtime, self.run.as_ref()).await {
             Ok(read) => read,
             Err(error) => {
                 self.note_reload(Err(error.summary()), turn).await?;
@@ -302,10 +290,7 @@ impl Conversation {
     }
 
     async fn note_reload(&self, read: Result<Read, String>, turn: Option<&Turn>) -> Result<String, CliError> {
-        let Some(run) = &self.run else {
-            read.iter().for_each(Read::goes_on);
-            return Ok("the configuration was read again".to_owned());
-        };
+        let Some(run) = &self.run else { return Ok("the configuration was read again".to_owned()) };
         if let Some(turn) = turn.filter(|turn| !turn.is_undo) {
             turn.slot.put(read);
             turn.control.hand_back();
@@ -317,7 +302,6 @@ impl Conversation {
         if let Some(on) = rests_on(store, run)? {
             self.runtime.change_at_rest(run, on, vec![change], blobs).await?;
         }
-        read.iter().for_each(Read::goes_on);
         Ok(told)
     }
 

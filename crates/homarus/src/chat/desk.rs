@@ -48,16 +48,16 @@ impl Desk {
 }
 
 impl Observer for Desk {
-    fn event(&self, _run: &RunId, _seq: u64, _at_ms: u64, event: &Event) {
+    fn event(&self, run: &RunId, _seq: u64, _at_ms: u64, event: &Event) {
         // What was said is shown by the chat itself, before the run is driven.
         if !matches!(event, Event::Accepted(_) | Event::Said { .. }) {
-            self.papers().transcript.event(event);
+            self.papers().transcript.event(run, event);
             self.news.notify_one();
         }
     }
 
-    fn live(&self, _run: &RunId, _seq: u64, _offset: u64, live: &Live) {
-        self.papers().transcript.live(live);
+    fn live(&self, run: &RunId, _seq: u64, _offset: u64, live: &Live) {
+        self.papers().transcript.live(run, live);
         self.news.notify_one();
     }
 }

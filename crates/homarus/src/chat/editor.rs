@@ -13,7 +13,7 @@ pub struct Editor {
     text: String,
     /// A byte offset, always on the border of a grapheme cluster.
     cursor: usize,
-    /// What Ctrl-W, Ctrl-U or Ctrl-K removed last.
+    /// What Ctrl-W, Ctrl-U, Ctrl-K or Ctrl-C removed last.
     cut: String,
 }
 
@@ -131,6 +131,12 @@ impl Editor {
         let end = self.end_of_line(self.cursor);
         // At the end of a line its newline goes, so that lines can be joined.
         self.cut_range(self.cursor, if end == self.cursor { self.after(end) } else { end });
+    }
+
+    /// Clears the draft; what stood there can be put back.
+    pub fn cut_all(&mut self) -> &str {
+        self.cut = self.take();
+        &self.cut
     }
 
     pub fn put_back(&mut self) {
@@ -286,6 +292,16 @@ mod tests {
         editor.word_right();
         editor.insert("!");
         assert_eq!(editor.text(), "four!");
+    }
+
+    #[test]
+    fn a_draft_that_was_cleared_can_be_put_back_whole() {
+        let text = "x".repeat(DRAFT_BYTES_MAX);
+        let mut editor = editor(&text);
+        assert_eq!(editor.cut_all(), text);
+        assert!(editor.is_empty());
+        editor.put_back();
+        assert_eq!(editor.text(), text);
     }
 
     #[test]

@@ -7,8 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::editor::DRAFT_BYTES_MAX;
+
 const ENTRIES_MAX: usize = 1_000;
-const ENTRY_BYTES_MAX: usize = 8 << 10;
+/// Whatever can be typed can be had again.
+const ENTRY_BYTES_MAX: usize = DRAFT_BYTES_MAX;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const FILE: &str = "chat_history.jsonl";
 
@@ -62,8 +65,13 @@ impl History {
     fn write(&mut self, text: &str) -> io::Result<()> {
         let too_long = fs::metadata(&self.path).is_ok_and(|meta| meta.len() > FILE_BYTES_MAX);
         if too_long || self.entries.len() > ENTRIES_MAX {
-            let keep = self.entries.len().saturating_sub(ENTRIES_MAX / 2);
-            self.entries.drain(..keep);
+            let mut bytes = 0;
+            let fits = |entry: &&String| {
+                bytes += entry.len() as u64;
+                bytes <= FILE_BYTES_MAX / 2
+            };
+            let kept = self.entries.iter().rev().take(ENTRIES_MAX / 2).take_while(fits).count();
+            self.entries.drain(..self.entries.len() - kept);
             let temporary = self.path.with_extension(format!("new.{}", std::process::id()));
             let mut file = create(&temporary)?;
             for entry in &self.entries {
@@ -110,6 +118,20 @@ mod tests {
         assert_eq!(history.newer(), Some("two\nlines"));
         assert_eq!(history.newer(), Some("dra"));
         assert_eq!(history.newer(), None);
+    }
+
+    #[test]
+    fn the_longest_draft_is_an_entry_and_many_of_them_drive_out_the_oldest() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut history = History::load(folder.path());
+        let long = |number: usize| format!("{number:04}{}", "\n".repeat(DRAFT_BYTES_MAX - 4));
+        for number in 0..40 {
+            history.add(&long(number));
+        }
+        assert!(fs::metadata(folder.path().join(FILE)).unwrap().len() < 2 * FILE_BYTES_MAX);
+        let mut history = History::load(folder.path());
+        assert!(history.older("") == Some(long(39).as_str()));
+        assert!(history.older("") == Some(long(38).as_str()));
     }
 
     #[test]

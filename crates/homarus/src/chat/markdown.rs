@@ -276,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    fn signs_at_the_begin_of_cells_items_and_quotes_stay() {
+        let table = rendered("| a | > 100 ms |\n|-|-|\n| x | - 5 |");
+        assert!(table[0].contains("> 100 ms") && table[2].contains("- 5"), "{table:?}");
+        assert_eq!(rendered("- > 90 %\n> 3. Do X\n# 1. Install"), ["• > 90 %", "│ 3. Do X", "1. Install"]);
+    }
+
+    #[test]
     fn an_incomplete_line_is_seen_before_it_is_printed() {
         let mut markdown = Markdown::default();
         assert_eq!(markdown.push("one\ntw").len(), 1);

@@ -31,15 +31,21 @@ const TURNS_MAX: usize = 10;
 const LINES_MAX: usize = 1_000;
 const OPENED_BYTES_MAX: usize = 4 << 20;
 
-/// Plays the journal into the transcript. The last turns, and a note of how many came before.
-pub fn replay(journal: &dyn Journal, run: &RunId, transcript: &mut Transcript) -> Result<Vec<Printed>, JournalError> {
+/// Plays the journal into the transcript. The last turns, and a note of how many came before. A turn that goes on
+/// keeps its calls open: how they end is still to come.
+pub fn replay(
+    journal: &dyn Journal,
+    run: &RunId,
+    transcript: &mut Transcript,
+    goes_on: bool,
+) -> Result<Vec<Printed>, JournalError> {
     let mut turns: VecDeque<Vec<Printed>> = VecDeque::new();
     let mut left_out = 0;
     each(journal, run, |event| {
         if matches!(event, Event::Accepted(_) | Event::Said { .. }) {
             turns.push_back(Vec::new());
         }
-        transcript.event(event);
+        transcript.event(run, event);
         if let Some(turn) = turns.back_mut() {
             turn.extend(transcript.take());
             turn.drain(..turn.len().saturating_sub(LINES_MAX));
@@ -49,7 +55,9 @@ pub fn replay(journal: &dyn Journal, run: &RunId, transcript: &mut Transcript) -
             left_out += 1;
         }
     })?;
-    transcript.settle();
+    if !goes_on {
+        transcript.settle();
+    }
     let mut lines = Vec::new();
     if left_out > 0 {
         lines.push(Printed::dim(&format!("{left_out} earlier turns: homarus runs log {run}")));
@@ -128,6 +136,65 @@ fn each(journal: &dyn Journal, run: &RunId, mut with: impl FnMut(&Event)) -> Res
         match page.last() {
             Some(last) if page.len() == PAGE as usize => after = last.seq,
             _ => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homarus_contract::{
+        event::{Accepted, ActResult},
+        ids::{CallId, Hash},
+        journal::Append,
+        message::{Block, ToolCall},
+        sandbox::LayerDiff,
+    };
+    use homarus_store::{Options, Store};
+    use homarus_test_kit::histories::accepted;
+
+    use super::*;
+
+    fn conversation() -> Accepted {
+        let mut accepted = accepted("agent", "do it", true);
+        accepted.run = RunId::parse("r1").unwrap();
+        (accepted.system, accepted.tools, accepted.orientation) = (Hash::of(b""), Hash::of(b""), Hash::of(b""));
+        accepted
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_asked_about_before_says_how_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(folder.path())).unwrap();
+        let mut append = Append::new(store.accept(conversation(), vec![Vec::new()]).await.unwrap());
+        let call = CallId::new(1, 0);
+        let (name, arguments) = ("shell.execute".to_owned(), r#"{"command":"ls"}"#.to_owned());
+        let block = Block::ToolCall(ToolCall { call: call.clone(), provider_id: String::new(), name, arguments });
+        append.events = vec![
+            Event::BlockDone { step: 1, block, partial: false },
+            Event::ApprovalRequested { call: call.clone(), hash: Hash::ZERO, expires_ms: 1 },
+        ];
+        store.append(append).await.unwrap();
+        let run = RunId::parse("r1").unwrap();
+        let result = Event::ActResult(ActResult {
+            call,
+            attempt: 1,
+            is_error: false,
+            exit: None,
+            shown: Hash::of(b""),
+            whole: None,
+            wall_ms: 1,
+            receipt: None,
+            diff: LayerDiff::default(),
+            kept: Vec::new(),
+        });
+        for (goes_on, lines) in [(true, 1), (false, 0)] {
+            let mut transcript = Transcript::default();
+            let past = replay(store.as_ref(), &run, &mut transcript, goes_on).unwrap();
+            assert!(past.iter().any(|printed| printed.line.text() == "› do it"), "{past:?}");
+            transcript.event(&run, &result);
+            let printed = transcript.take();
+            let told = printed.iter().filter(|printed| printed.line.text().contains("shell.execute ls · done"));
+            assert_eq!(told.count(), lines, "{printed:?}");
         }
     }
 }

@@ -90,7 +90,9 @@ pub async fn run(conversation: Conversation, found: Option<Found>, json: bool) -
 impl Plain {
     async fn begin(&mut self, found: Option<Found>) -> Result<Option<u8>, CliError> {
         if let Some(run) = self.conversation.run().filter(|_| !self.json) {
-            let past = past::replay(self.conversation.runtime.store.as_ref(), run, &mut Transcript::default())?;
+            let store = self.conversation.runtime.store.as_ref();
+            let goes_on = matches!(found, Some(Found::Asking(_)));
+            let past = past::replay(store, run, &mut Transcript::default(), goes_on)?;
             let style = Style::for_stdout();
             for row in past.iter().flat_map(|line| line.rows(COLUMNS)) {
                 put::line(&row.paint(style))?;

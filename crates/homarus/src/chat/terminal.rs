@@ -95,13 +95,25 @@ impl Chat {
     /// Until the person leaves; the exit code.
     pub async fn run(mut self, found: Option<Found>, about: About) -> Result<u8, CliError> {
         let done = self.until_left(found, &about).await;
+        let kept_draft = self.keep_draft();
         let mut last = self.desk.papers().transcript.take();
+        if kept_draft {
+            last.push(Printed::dim("· what you had typed is kept: Up brings it back in the next chat"));
+        }
         if let Some(run) = self.conversation.run() {
             last.push(Printed::dim(&format!("go on with: homarus chat {run}")));
         }
         // An error is reported below a screen that is as it was.
         self.screen.leave(last);
         done
+    }
+
+    /// What was typed and not sent outlives the chat, whatever ended it; whether there was anything.
+    fn keep_draft(&mut self) -> bool {
+        let answer = self.asked.take().map(|asked| asked.answer.line().to_owned()).unwrap_or_default();
+        let texts = [answer, self.editor.take()];
+        texts.iter().for_each(|text| self.history.add(text));
+        texts.iter().any(|text| !text.trim().is_empty())
     }
 
     async fn until_left(&mut self, found: Option<Found>, about: &About) -> Result<u8, CliError> {
@@ -143,7 +155,8 @@ impl Chat {
         if let Some(run) = self.conversation.run().cloned() {
             let store = self.conversation.runtime.store.clone();
             let mut papers = self.desk.papers();
-            let past = past::replay(store.as_ref(), &run, &mut papers.transcript)?;
+            let goes_on = matches!(found, Some(Found::Asking(_)));
+            let past = past::replay(store.as_ref(), &run, &mut papers.transcript, goes_on)?;
             past.into_iter().for_each(|line| papers.transcript.note(line));
         }
         self.status = about.short();

@@ -1,12 +1,16 @@
 //! What happened, as lines of a chat: text as it streams, each tool call on one line.
 //!
-//! Past turns from the journal and the turn that is under way go through here alike.
+//! Past turns from the journal and the turn that is under way go through here alike. Text is shown as it streams,
+//! events when they are durable: an event may come while later text of the same answer streams already.
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, time::Instant};
 
 use homarus_contract::{
     event::{ActResult, Event, FinishStatus},
-    ids::{CallId, Hash},
+    ids::{CallId, Hash, RunId},
     message::Block,
     sandbox::{Exit, MergeReport, OutputChunk},
     text::one_line,
@@ -31,8 +35,8 @@ const LAST_LINE_BYTES_MAX: usize = 1_000;
 #[derive(Default)]
 pub struct Transcript {
     markdown: Markdown,
-    /// Text of the block under way has been shown live.
-    streamed: bool,
+    /// Bytes of text that were shown live and of which no block has told yet.
+    uncovered: usize,
     calls: VecDeque<Call>,
     out: Vec<Printed>,
     /// Whether the last printed line belongs to a tool call.
@@ -50,6 +54,8 @@ struct Turn {
 }
 
 pub struct Call {
+    /// An undo is a run of its own, with calls of the same names.
+    run: RunId,
     pub id: CallId,
     pub name: String,
     pub arguments: String,
@@ -77,7 +83,7 @@ impl Transcript {
     }
 
     pub fn said(&mut self, text: &str) {
-        self.end_text();
+        self.end_answer();
         self.turn = Turn::default();
         self.out.push(Printed::blank());
         for (index, line) in text.lines().enumerate() {
@@ -89,29 +95,29 @@ impl Transcript {
         self.after_call = false;
     }
 
-    /// Something the chat itself has to say.
+    /// Something the chat itself has to say. A line of the answer that is not complete goes on below it.
     pub fn note(&mut self, line: Printed) {
-        self.end_text();
         self.out.push(line);
     }
 
-    pub fn event(&mut self, event: &Event) {
+    pub fn event(&mut self, run: &RunId, event: &Event) {
         match event {
             Event::Accepted(accepted) => self.said(&accepted.inbound.text),
             Event::Said { inbound } => self.said(&inbound.text),
             Event::Reconfigured(change) => self.note(Printed::dim(&format!("· {}", one_line(&change.why, 200)))),
+            Event::ModelIntent { .. } => self.end_answer(),
             Event::BlockDone { block: Block::Text { text }, .. } => {
-                if !self.streamed {
-                    self.text(text);
-                }
-                self.end_text();
+                let shown = self.uncovered.min(text.len());
+                self.uncovered -= shown;
+                self.text(text.get(shown..).unwrap_or_default());
+                self.end_block();
             }
             Event::BlockDone { block: Block::ToolCall(call), .. } => {
-                self.end_text();
-                self.add_call(&call.call, &call.name, &call.arguments);
+                self.end_block();
+                self.add_call(run, &call.call, &call.name, &call.arguments);
             }
             Event::ModelResult { usage, cost, wall_ms, .. } => {
-                self.end_text();
+                self.end_answer();
                 self.turn.tokens += usage.total_tokens();
                 self.turn.cost += cost.unwrap_or(0);
                 self.turn.cost_unknown |= cost.is_none();
@@ -131,20 +137,24 @@ impl Transcript {
                 self.note(coloured(Colour::Yellow, &text));
             }
             Event::ActIntent { call, .. } => {
-                if let Some(call) = self.call(call) {
+                if let Some(call) = self.call(run, call) {
                     call.started = Some(Instant::now());
+                    // It is run again: what was said of it before is not how it ends.
+                    call.outcome = None;
                 }
             }
-            Event::ActResult(result) => self.result(result),
-            Event::Denied { call, reason } => self.ended(call, &format!("denied: {}", one_line(reason, 300)), true),
+            Event::ActResult(result) => self.result(run, result),
+            Event::Denied { call, reason } => {
+                self.ended(run, call, &format!("denied: {}", one_line(reason, 300)), true);
+            }
             Event::Discarded { call, reason } => {
                 let reason = one_line(reason, 300);
-                match self.call(call).map(|call| call.outcome.is_some()) {
+                match self.call(run, call).map(|call| call.outcome.is_some()) {
                     Some(true) | None => self.note(coloured(Colour::Red, &format!("  ✗ not applied: {reason}"))),
-                    Some(false) => self.ended(call, &format!("thrown away: {reason}"), true),
+                    Some(false) => self.ended(run, call, &format!("thrown away: {reason}"), true),
                 }
             }
-            Event::Merged { call, report } => self.merged(call, report),
+            Event::Merged { call, report } => self.merged(run, call, report),
             // A refusal is told by what follows from it.
             Event::ApprovalDecided { approval, .. } if approval.granted => {
                 let text = one_line(&format!("  ✓ approved by {}", approval.who), 300);
@@ -162,21 +172,21 @@ impl Transcript {
             Event::TakenOver { .. } => {}
             Event::OutcomeUnknown { call } => {
                 let text = "cut off: nobody knows whether it happened";
-                self.ended(call, text, true);
+                self.ended(run, call, text, true);
             }
             Event::TurnEnded { status, summary } => self.turn_ended(*status, summary),
             _ => {}
         }
     }
 
-    pub fn live(&mut self, live: &Live) {
+    pub fn live(&mut self, run: &RunId, live: &Live) {
         match live {
             Live::Text { text } => {
-                self.streamed = true;
+                self.uncovered += text.len();
                 self.text(text);
             }
             Live::Output { call, chunk } => {
-                if let Some(call) = self.call(call) {
+                if let Some(call) = self.call(run, call) {
                     call.output(chunk);
                 }
             }
@@ -184,7 +194,8 @@ impl Transcript {
                 let text = format!("… {model}: trying again in {}", put::duration(*ms));
                 self.note(coloured(Colour::Yellow, &text));
             }
-            Live::CallStarted { .. } | Live::CallDelta { .. } => {}
+            Live::CallStarted { .. } => self.end_text(),
+            Live::CallDelta { .. } => {}
         }
     }
 
@@ -206,7 +217,7 @@ impl Transcript {
 
     /// A turn is over, however: nothing of it is under way any more.
     pub fn settle(&mut self) {
-        self.end_text();
+        self.end_answer();
         for call in &mut self.calls {
             call.outcome.get_or_insert_with(|| "stopped".to_owned());
         }
@@ -217,19 +228,43 @@ impl Transcript {
             self.out.push(Printed::blank());
             self.after_call = false;
         }
-        self.out.extend(self.markdown.push(text));
+        let lines = self.markdown.push(text);
+        self.put_text(lines);
     }
 
+    /// What came after the last of these texts is no more of it.
     fn end_text(&mut self) {
-        self.streamed = false;
-        self.out.extend(self.markdown.finish());
+        let lines = self.markdown.finish();
+        self.put_text(lines);
     }
 
-    fn add_call(&mut self, id: &CallId, name: &str, arguments: &str) {
+    fn put_text(&mut self, lines: Vec<Printed>) {
+        let Some(first) = lines.first() else { return };
+        if self.after_call && *first != Printed::blank() {
+            self.out.push(Printed::blank());
+        }
+        self.after_call = false;
+        self.out.extend(lines);
+    }
+
+    /// A block is durable. If text streams that is none of it, that is the next one's already.
+    fn end_block(&mut self) {
+        if self.uncovered == 0 {
+            self.end_text();
+        }
+    }
+
+    fn end_answer(&mut self) {
+        self.uncovered = 0;
+        self.end_text();
+    }
+
+    fn add_call(&mut self, run: &RunId, id: &CallId, name: &str, arguments: &str) {
         if self.calls.len() >= CALLS_MAX {
             self.calls.pop_front();
         }
         self.calls.push_back(Call {
+            run: run.clone(),
             id: id.clone(),
             name: one_line(name, 64),
             arguments: arguments.to_owned(),
@@ -244,24 +279,23 @@ impl Transcript {
         });
     }
 
-    fn call(&mut self, id: &CallId) -> Option<&mut Call> {
-        self.calls.iter_mut().rev().find(|call| call.id == *id)
+    fn call(&mut self, run: &RunId, id: &CallId) -> Option<&mut Call> {
+        self.calls.iter_mut().rev().find(|call| call.id == *id && call.run == *run)
     }
 
-    fn result(&mut self, result: &ActResult) {
-        if let Some(call) = self.call(&result.call) {
+    fn result(&mut self, run: &RunId, result: &ActResult) {
+        if let Some(call) = self.call(run, &result.call) {
             call.shown = Some(result.shown);
             call.whole = result.whole;
             call.diff.clone_from(&result.diff.text);
         }
         let outcome = format!("{} · {}", exit_words(result), put::duration(result.wall_ms));
-        self.ended(&result.call, &outcome, result.is_error);
+        self.ended(run, &result.call, &outcome, result.is_error);
     }
 
-    fn ended(&mut self, id: &CallId, outcome: &str, is_error: bool) {
-        self.end_text();
+    fn ended(&mut self, run: &RunId, id: &CallId, outcome: &str, is_error: bool) {
         let look = Look::of(if is_error { Colour::Red } else { Colour::Green });
-        let Some(call) = self.call(id) else { return };
+        let Some(call) = self.call(run, id) else { return };
         if call.outcome.replace(outcome.to_owned()).is_some() {
             return;
         }
@@ -275,7 +309,7 @@ impl Transcript {
         self.after_call = true;
     }
 
-    fn merged(&mut self, id: &CallId, report: &MergeReport) {
+    fn merged(&mut self, run: &RunId, id: &CallId, report: &MergeReport) {
         for conflict in &report.conflicts {
             let (path, kept) = (one_line(&conflict.path, 200), one_line(&conflict.kept_at, 300));
             let text = format!("  ! {path} was changed meanwhile; the agent's version is in {kept}");
@@ -284,7 +318,7 @@ impl Transcript {
         if report.merged.is_empty() {
             return;
         }
-        let (added, removed) = self.call(id).map_or((0, 0), |call| diff::counts(&call.diff));
+        let (added, removed) = self.call(run, id).map_or((0, 0), |call| diff::counts(&call.diff));
         let paths: Vec<String> = report.merged.iter().take(8).map(|path| one_line(path, 80)).collect();
         let more = report.merged.len().saturating_sub(8);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };

@@ -2,8 +2,12 @@
 
 use homarus_agent::folder::{self, AgentFolder, TEMPLATES};
 use homarus_api::agents::{AgentRow, ListResponse};
+use homarus_contract::text::one_line;
 
 use crate::{agents, dirs::Dirs, exit::CliError, put, show::style::Style};
+
+/// Of what an agent's folder says: it may have been copied from anywhere.
+const TEXT_CHARS_MAX: usize = 200;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -49,11 +53,12 @@ fn print(response: &ListResponse) -> Result<(), CliError> {
     for row in &response.agents {
         let mark = if row.current { style.green("*") } else { " ".to_owned() };
         let text = match &row.error {
-            Some(error) => style.red(error.lines().next().unwrap_or_default()),
-            None => row.description.clone(),
+            Some(error) => style.red(&one_line(error.lines().next().unwrap_or_default(), TEXT_CHARS_MAX)),
+            None => one_line(&row.description, TEXT_CHARS_MAX),
         };
         let models: Vec<String> = row.models.iter().map(ToString::to_string).collect();
-        let models = if models.is_empty() { String::new() } else { format!("  {}", style.dim(&models.join(", "))) };
+        let models = one_line(&models.join(", "), TEXT_CHARS_MAX);
+        let models = if models.is_empty() { String::new() } else { format!("  {}", style.dim(&models)) };
         put::line(&format!("{mark} {:20} {text}{models}", row.name))?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use homarus_agent::folder::{self, AgentFolder, DEFINITION_FILE, MEMORY_BYTES_DEFAULT, Memory};
 use homarus_api::agents::{AgentDetail, FileRow};
+use homarus_contract::text::one_line;
 
 use crate::{agents, dirs::Dirs, exit::CliError, put, show::style::Style};
 
@@ -53,30 +54,35 @@ fn row(folder: &Path, name: &str) -> Option<FileRow> {
     Some(FileRow { name: name.to_owned(), bytes })
 }
 
+/// An agent's folder may have been copied from anywhere. Nothing is cut: of grants none is to be missed.
+fn shown(text: &str) -> String {
+    one_line(text, usize::MAX)
+}
+
 fn print(detail: &AgentDetail) -> Result<(), CliError> {
     let style = Style::for_stdout();
     let listed = |all: &Option<Vec<String>>, absent: &str| match all {
         None => absent.to_owned(),
         Some(all) if all.is_empty() => "none".to_owned(),
-        Some(all) => all.join(", "),
+        Some(all) => shown(&all.join(", ")),
     };
     let models: Vec<String> = detail.models.iter().map(ToString::to_string).collect();
     let files: Vec<String> = detail.files.iter().map(|file| format!("{} ({} bytes)", file.name, file.bytes)).collect();
     let lines = [
         ("agent", format!("{}{}", style.bold(&detail.name), if detail.current { " (current)" } else { "" })),
-        ("for", detail.description.clone()),
-        ("models", if models.is_empty() { "as configured".to_owned() } else { models.join(", ") }),
+        ("for", shown(&detail.description)),
+        ("models", if models.is_empty() { "as configured".to_owned() } else { shown(&models.join(", ")) }),
         ("tools", listed(&detail.tools, "all")),
         ("grants", listed(&detail.grants, "as configured")),
         ("tier", format!("{:?}", detail.tier).to_lowercase()),
-        ("folder", detail.folder.clone()),
+        ("folder", shown(&detail.folder)),
         ("files", files.join(", ")),
     ];
     for (name, value) in lines {
         put::line(&format!("{} {value}", style.dim(&format!("{name:>8}"))))?;
     }
     for note in &detail.notes {
-        put::line(&style.yellow(&format!("    note {note}")))?;
+        put::line(&style.yellow(&format!("    note {}", shown(note))))?;
     }
     put::line(
         &style.dim(&format!("change it with: homarus agents edit {} [{DEFINITION_FILE}|SOUL.md|...]", detail.name)),

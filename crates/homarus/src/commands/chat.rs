@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, path::PathBuf, sync::Arc};
 
-use homarus_contract::model::ModelRef;
+use homarus_contract::{event::Chosen, model::ModelRef};
 use homarus_driver::ports::Observer;
 
 use super::run::{Answering, Approvals, parse_usd, read_policy};
@@ -17,7 +17,6 @@ use crate::{
     dirs::{self, Dirs},
     env,
     exit::CliError,
-    reload::Given,
     wiring::{self, Runtime},
 };
 
@@ -95,11 +94,10 @@ impl Args {
             agent: self.agent.clone(),
             workspace: dirs::workspace(self.workspace.as_deref())?,
             approvals: self.answering.mode(self.approvals),
-            policy: self.policy.as_deref().map(read_policy).transpose()?,
-            given: Given {
-                policy: self.policy.clone(),
+            chosen: Chosen {
+                rules: self.policy.as_deref().map(read_policy).transpose()?,
                 cost_max: self.budget_usd.map(config::nano_usd),
-                ..Given::default()
+                ..Chosen::default()
             },
         })
     }

@@ -1,13 +1,18 @@
 //! `homarus config check`
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use homarus_api::config::{CheckResponse, Problem};
-use homarus_contract::event::ApprovalsMode;
+use homarus_contract::{event::ApprovalsMode, text::neutralise};
 
 use crate::{
+    browser,
     config::{Config, check, file::UserFile, keys::Keys},
     dirs::Dirs,
+    env,
     exit::{self, CliError},
     put,
     show::style::Style,
@@ -69,11 +74,39 @@ pub fn problems(file: &UserFile) -> Result<Vec<Problem>, CliError> {
         wiring::profile(&config, None, None, ApprovalsMode::Ask).map(drop),
         wiring::prices(&config).map(drop),
         config.models.local.check(),
+        check_browser(&config),
     ];
+    let readable = config.sandbox.readable.iter().map(|path| check_readable(path));
     let problem = |error: CliError| Problem { line: None, column: None, what: error.summary(), help: error.advice() };
-    Ok(named.into_iter().filter_map(Result::err).map(problem).collect())
+    Ok(named.into_iter().chain(readable).filter_map(Result::err).map(problem).collect())
 }
 
+/// A run without it goes on, but is offered no browser.
+fn check_browser(config: &Config) -> Result<(), CliError> {
+    match browser::program(config).filter(|program| !program.is_file()) {
+        None => Ok(()),
+        Some(program) => Err(CliError::usage(format!("`browser.program` names {}", program.display()))
+            .cause("there is no such file")
+            .help("write the whole path, or leave it empty: then it is looked for")),
+    }
+}
+
+/// The sandbox passes over what is not there, so that calls would only miss it.
+fn check_readable(path: &Path) -> Result<(), CliError> {
+    let wrong = || CliError::usage(format!("`sandbox.readable` names {}", path.display()));
+    if !path.is_absolute() {
+        let in_home = path.strip_prefix("~").ok().zip(env::home()).map(|(rest, home)| home.join(rest));
+        let path = in_home.map_or_else(|| "/home/me/.rustup".to_owned(), |path| path.display().to_string());
+        return Err(wrong().cause("that is no whole path").help(format!("write one from the root on, as {path}")));
+    }
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(wrong().cause("there is no such folder")),
+        Err(error) => Err(wrong().cause(error)),
+    }
+}
+
+/// The file may be another's: nothing of it reaches the terminal as it is.
 fn print(response: &CheckResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     for problem in &response.problems {
@@ -81,9 +114,10 @@ fn print(response: &CheckResponse) -> Result<(), CliError> {
             (Some(line), Some(column)) => format!("{}:{line}:{column}", response.file),
             _ => response.file.clone(),
         };
-        put::line(&format!("{place}: {} {}", style.red("error:"), problem.what))?;
+        let what = neutralise(&problem.what);
+        put::line(&format!("{}: {} {what}", neutralise(&place), style.red("error:")))?;
         if let Some(help) = &problem.help {
-            put::line(&format!("  help: {help}"))?;
+            put::line(&format!("  help: {}", neutralise(help)))?;
         }
     }
     if !response.ok {

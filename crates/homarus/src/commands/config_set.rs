@@ -1,5 +1,7 @@
 //! `homarus config set`
 
+use std::path::Path;
+
 use homarus_api::config::{SetResponse, Source};
 use toml_edit::Value;
 
@@ -15,6 +17,9 @@ use crate::{
     exit::CliError,
     put,
 };
+
+/// How often somebody else may be faster.
+const TRIES_MAX: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -34,10 +39,25 @@ pub struct Args {
 
 impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
-        let file = UserFile::read(&Dirs::from_env()?.config_file())?;
+        let path = Dirs::from_env()?.config_file();
         let keys = Keys::all()?;
-        let key = keys.find(&self.key).ok_or_else(|| self.unknown(&keys))?;
-        let checked = check::check(file.text(), &keys);
+        let response = (0..TRIES_MAX).find_map(|_| self.set(&path, &keys).transpose()).unwrap_or_else(|| {
+            Err(CliError::failed(format!("{} is changed by someone else all the time", path.display()))
+                .help("nothing was changed; do it again"))
+        })?;
+        if self.json {
+            put::json(&response)?
+        } else {
+            print(&response)?
+        }
+        Ok(0)
+    }
+
+    /// Sets it in the file as it is now; `None` if that was changed meanwhile, and nothing was done.
+    fn set(&self, path: &Path, keys: &Keys) -> Result<Option<SetResponse>, CliError> {
+        let file = UserFile::read(path)?;
+        let key = keys.find(&self.key).ok_or_else(|| self.unknown(keys))?;
+        let checked = check::check(file.text(), keys);
         if let [first, rest @ ..] = checked.problems.as_slice() {
             return Err(first.error(&file.path, rest.len()));
         }
@@ -48,28 +68,24 @@ impl Args {
                 file.text().to_owned()
             }
             Some(value) => change::set(file.text(), key, value.clone()).map_err(CliError::usage)?,
-            None => change::unset(file.text(), key, &keys).map_err(CliError::usage)?,
+            None => change::unset(file.text(), key, keys).map_err(CliError::usage)?,
         };
         let changed = text != file.text();
         if changed {
             // The whole of it, once more: what is written must be what the next start reads.
             Config::parse(&text, &file.path)?;
-            file.replace(&text)?;
+            if !file.try_replace(&text)? {
+                return Ok(None);
+            }
         }
-        let response = SetResponse {
+        Ok(Some(SetResponse {
             file: file.path.display().to_string(),
             key: key.path.clone(),
             source: if value.is_some() { Source::File } else { Source::Default },
             value: values::to_wire(value.as_ref().unwrap_or(&key.default)),
             previous: values::to_wire(previous.unwrap_or(&key.default)),
             changed,
-        };
-        if self.json {
-            put::json(&response)?
-        } else {
-            print(&response)?
-        }
-        Ok(0)
+        }))
     }
 
     fn unknown(&self, keys: &Keys) -> CliError {

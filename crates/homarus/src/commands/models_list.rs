@@ -1,6 +1,7 @@
 //! `homarus models list`
 
 use homarus_api::models::{EmbeddedRow, ListResponse};
+use homarus_contract::text::one_line;
 
 use crate::{
     approver::{Asking, TerminalApprover},
@@ -15,6 +16,8 @@ use crate::{
 };
 
 const MODELS_SHOWN_MAX: usize = 12;
+const NAME_CHARS_MAX: usize = 200;
+const NOTE_CHARS_MAX: usize = 400;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -54,14 +57,16 @@ impl Args {
     }
 }
 
+/// Names and notes are what servers said.
 fn print(response: &ListResponse) -> Result<(), CliError> {
     let style = Style::for_stdout();
     for row in &response.providers {
         let mark = if row.ready { style.good() } else { style.idle() };
-        let note = row.note.as_ref().map_or_else(String::new, |note| format!("  {}", style.dim(note)));
-        put::line(&format!("{mark} {:10} {}{note}", row.provider, row.address))?;
+        let note = row.note.as_ref().map(|note| format!("  {}", style.dim(&one_line(note, NOTE_CHARS_MAX))));
+        let address = one_line(&row.address, NAME_CHARS_MAX);
+        put::line(&format!("{mark} {:10} {address}{}", row.provider, note.unwrap_or_default()))?;
         for model in row.models.iter().take(MODELS_SHOWN_MAX) {
-            put::line(&format!("    {}/{model}", row.provider))?;
+            put::line(&format!("    {}/{}", row.provider, one_line(model, NAME_CHARS_MAX)))?;
         }
         if row.models.len() > MODELS_SHOWN_MAX {
             put::line(&format!("    ... {} more (--json lists all)", row.models.len() - MODELS_SHOWN_MAX))?;

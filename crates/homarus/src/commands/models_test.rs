@@ -8,7 +8,7 @@ use std::{
 use homarus_api::models::TestResponse;
 use homarus_contract::{
     budget::Budget,
-    event::{Event, FinishStatus},
+    event::{Chosen, Event, FinishStatus},
     ids::RunId,
     journal::Journal,
     message::Usage,
@@ -76,8 +76,10 @@ async fn ask(runtime: &Runtime, config: &Config, model: ModelRef) -> Result<Ende
         system: homarus_agent::prompt::system().to_owned(),
         prompt: "Say the word ready.".to_owned(),
         workspace: dirs::workspace(None)?,
+        hidden: Vec::new(),
         profile: wiring::profile(config, None, None, homarus_contract::event::ApprovalsMode::Deny)?,
         budget: Budget { steps_max: 4, ..config.budget() },
+        chosen: Chosen::default(),
         models: vec![model],
         models_why: "a test".to_owned(),
         answer_ms_max: config.models.answer_ms_max(),

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use homarus_agent::folder::AgentFolder;
 use homarus_contract::{
     budget::Budget,
-    event::{Accepted, ApprovalsMode, Inbound, Profile},
+    event::{Accepted, ApprovalsMode, Chosen, Inbound, Profile},
     ids::{Hash, RunId},
     journal::Journal,
     message::ToolDefinition,
@@ -27,7 +27,7 @@ use crate::{
     dirs::{self, Dirs},
     exit::CliError,
     put,
-    reload::{Given, Reloader},
+    reload::{self, Reloader},
     route,
     wiring::{self, Runtime},
 };
@@ -146,23 +146,22 @@ impl Args {
         let config = Config::load(&dirs)?;
         let workspace = dirs::workspace(self.workspace.as_deref())?;
         let agent = agents::chosen(&dirs, self.agent.as_deref())?;
-        let own = self.policy.as_deref().map(read_policy).transpose()?;
-        let profile = wiring::profile(&config, agent.as_ref(), own, self.answering.mode(self.approvals))?;
-        let mut budget =
-            agent.as_ref().map_or(config.budget(), |agent| agents::budget(config.budget(), &agent.definition));
-        if let Some(usd) = self.budget_usd {
-            budget.cost_max = Some(config::nano_usd(usd));
-        }
-        if let Some(steps) = self.steps_max {
-            budget.steps_max = steps;
-        }
+        let chosen = Chosen {
+            rules: self.policy.as_deref().map(read_policy).transpose()?,
+            cost_max: self.budget_usd.map(config::nano_usd),
+            steps_max: self.steps_max,
+            tags: self.tag,
+        };
+        let mode = self.answering.mode(self.approvals);
+        let profile = wiring::profile(&config, agent.as_ref(), chosen.rules.clone(), mode)?;
+        let budget = reload::budget(&config, agent.as_ref(), &chosen);
         wiring::block_on(async {
             let observer = |store: &_| wiring::observer(self.json, store);
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             runtime.settle_orphans().await?;
             let with_tools = !self.no_tools && agent.as_ref().is_none_or(|agent| !agent.has_no_tools());
             let name = agent.as_ref().map(|agent| agent.name.as_str());
-            let asked = route::Request { text: &prompt, tools: with_tools, agent: name, tags: &self.tag };
+            let asked = route::Request { text: &prompt, tools: with_tools, agent: name, tags: &chosen.tags };
             let choice = choose::models(&self.model, &asked, agent.as_ref(), &config, &runtime).await?;
             if !self.json {
                 crate::put::say!("model {} ({})", choice.names(), choice.why);
@@ -181,8 +180,10 @@ impl Args {
                 agent: agent.as_ref(),
                 prompt,
                 workspace,
+                hidden: dirs.hidden(&config),
                 profile,
                 budget,
+                chosen,
                 models: choice.models,
                 models_why: choice.why,
                 answer_ms_max: config.models.answer_ms_max(),
@@ -192,14 +193,7 @@ impl Args {
             let (accepted, blobs) = accepted(request)?;
             let run = accepted.run.clone();
             let fence = runtime.store.accept(accepted, blobs).await?;
-            let given = Given {
-                policy: self.policy,
-                cost_max: self.budget_usd.map(config::nano_usd),
-                steps_max: self.steps_max,
-                tags: self.tag,
-            };
-            let reloader = Reloader::new(&dirs, &config, agent.as_ref(), given)?;
-            runtime.drive(run, fence, reloader, self.json).await
+            runtime.drive(run, fence, Reloader::new(&dirs), self.json).await
         })?
     }
 }
@@ -217,8 +211,12 @@ pub struct Request<'a> {
     pub system: String,
     pub prompt: String,
     pub workspace: PathBuf,
+    /// What of it nobody but the user sees.
+    pub hidden: Vec<PathBuf>,
     pub profile: Profile,
     pub budget: Budget,
+    /// What of this a person chose for the run alone.
+    pub chosen: Chosen,
     pub models: Vec<ModelRef>,
     /// Why these models.
     pub models_why: String,
@@ -234,7 +232,7 @@ pub fn accepted(request: Request<'_>) -> Result<(Accepted, Vec<Vec<u8>>), CliErr
     let run = new_run_id()?;
     let orientation = match request.tools.is_empty() {
         true => String::new(),
-        false => wiring::orientation(&request.workspace, &request.profile),
+        false => wiring::orientation(&request.workspace, &request.profile, &request.hidden),
     };
     let tools = serde_json::to_vec(&request.tools).map_err(CliError::failed)?;
     let (system, orientation) = (request.system.into_bytes(), orientation.into_bytes());
@@ -249,6 +247,7 @@ pub fn accepted(request: Request<'_>) -> Result<(Accepted, Vec<Vec<u8>>), CliErr
         answer_ms_max: request.answer_ms_max,
         profile: request.profile,
         budget: request.budget,
+        chosen: Some(request.chosen),
         conversation: request.conversation,
         system: Hash::of(&system),
         tools: Hash::of(&tools),

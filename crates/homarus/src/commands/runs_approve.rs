@@ -1,10 +1,12 @@
 //! `homarus runs approve`
 
 use homarus_api::runs::ApproveResponse;
-use homarus_contract::{gate::Approval, ids::CallId, journal::Journal};
+use homarus_contract::{gate::Approval, ids::CallId, journal::Journal, text::one_line};
 
 use super::{find_run, runs_show};
 use crate::{env, exit::CliError, put, wiring};
+
+const SUMMARY_CHARS_MAX: usize = 400;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -46,12 +48,29 @@ impl Args {
         if self.json {
             put::json(&ApproveResponse { run, call: question.call, granted, driver_alive })?;
         } else {
-            let word = if granted { "approved" } else { "refused" };
-            put::line(&format!("{word}: {}", question.summary))?;
+            put::line(&answered(granted, &question.summary))?;
             if !driver_alive {
                 put::line(&format!("go on with: homarus runs resume {run}"))?;
             }
         }
         Ok(0)
+    }
+}
+
+/// What came of the question. A model chose words of the summary: they may try to look like something else.
+fn answered(granted: bool, summary: &str) -> String {
+    let word = if granted { "approved" } else { "refused" };
+    format!("{word}: {}", one_line(summary, SUMMARY_CHARS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_moves_no_cursor_and_forges_no_line() {
+        let summary = "write a\x1b[2K\rapproved: nothing\nb\u{202e}txt";
+        assert_eq!(answered(false, summary), "refused: write a␛[2K␍approved: nothing b\u{fffd}txt");
+        assert!(answered(true, &"x".repeat(1_000)).len() < 500);
     }
 }

@@ -17,7 +17,6 @@ use super::{
 use crate::{
     choose,
     config::Config,
-    conversation,
     dirs::{self, Dirs},
     exit::CliError,
     put,
@@ -93,8 +92,7 @@ impl Args {
                 tell_workspace(&runtime, &run, step, &old_workspace)?;
             }
             let fence = runtime.store.accept_with(accepted, Vec::new(), events).await?;
-            let reloader = Reloader::of(&dirs, &config, &conversation::current(runtime.store.as_ref(), &id)?)?;
-            runtime.drive(id, fence, reloader, self.json).await
+            runtime.drive(id, fence, Reloader::new(&dirs), self.json).await
         })?
     }
 }

@@ -13,7 +13,7 @@ use homarus_store::Store;
 
 use super::find_run;
 use crate::{
-    exit::CliError,
+    exit::{self, CliError},
     put,
     show::{EventLine, human::plain_arguments, style::Style},
     wiring,
@@ -47,14 +47,17 @@ impl Args {
             for record in &records {
                 self.print(&store, &run, record)?;
                 after = record.seq;
+                // `homarus runs log --follow ... | head -1`
+                if put::is_unread(Duration::ZERO) {
+                    return Ok(exit::DONE);
+                }
             }
             if records.len() == PAGE as usize {
                 continue;
             }
-            if !self.follow || store.run(&run)?.status.is_final() {
-                return Ok(0);
+            if !self.follow || store.run(&run)?.status.is_final() || put::is_unread(POLL) {
+                return Ok(exit::DONE);
             }
-            std::thread::sleep(POLL);
         }
     }
 

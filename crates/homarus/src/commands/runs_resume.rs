@@ -32,8 +32,7 @@ impl Args {
             let run = find_run(runtime.store.as_ref(), &self.run)?;
             choose::check_any(&conversation::current(runtime.store.as_ref(), &run)?.models, &runtime)?;
             let fence = conversation::claim(runtime.store.as_ref(), &run).await?;
-            let reloader = Reloader::of(&dirs, &config, &conversation::current(runtime.store.as_ref(), &run)?)?;
-            runtime.drive(run, fence, reloader, self.json).await
+            runtime.drive(run, fence, Reloader::new(&dirs), self.json).await
         })?
     }
 }

@@ -91,9 +91,9 @@ impl Args {
             let began = Instant::now();
             let (fences, busy) = self.take_over(&runtime).await?;
             self.told_of_taking(fences.len() as u64, busy, began)?;
-            let (response, is_interrupted) = self.drive_all(&runtime, fences, busy).await?;
+            let (response, code) = self.drive_all(&runtime, fences, busy).await?;
             self.told_of_end(&response)?;
-            Ok(code(&response, is_interrupted))
+            Ok(code)
         })?
     }
 
@@ -117,13 +117,13 @@ impl Args {
         Ok((fences, busy))
     }
 
-    /// The second: whether one of them was interrupted here.
+    /// The second: the worst of their exit codes.
     async fn drive_all(
         &self,
         runtime: &Arc<Runtime>,
         fences: Vec<Fence>,
         busy: u64,
-    ) -> Result<(ResumeAllResponse, bool), CliError> {
+    ) -> Result<(ResumeAllResponse, u8), CliError> {
         let mut response = ResumeAllResponse { taken: fences.len() as u64, busy, ..ResumeAllResponse::default() };
         let control = Control::default();
         let watcher = tokio::spawn(signals::watch(control.clone()));
@@ -133,23 +133,24 @@ impl Args {
             async move { (run, drive(runtime, fence, control).await) }
         });
         let mut lives = stream::iter(lives).buffer_unordered(self.at_once as usize);
-        let mut is_interrupted = false;
+        let mut code = exit::DONE;
         while let Some((run, ended)) = lives.next().await {
             match &ended {
                 Ok(ended) => {
                     count(&mut response, ended);
-                    is_interrupted |= ended.status == RunStatus::Paused && ended.exit_code == exit::CANCELLED;
+                    code = worse(code, ended.exit_code);
                     self.told_of(ended)?;
                 }
                 // The others go on.
                 Err(error) => {
                     response.failed += 1;
+                    code = worse(code, exit::FAILED);
                     put::say!("run {run} could not go on: {}", error.short());
                 }
             }
         }
         watcher.abort();
-        Ok((response, is_interrupted))
+        Ok((response, code))
     }
 
     fn told_of_taking(&self, taken: u64, busy: u64, began: Instant) -> Result<(), CliError> {
@@ -208,6 +209,8 @@ async fn drive(runtime: &Arc<Runtime>, fence: Fence, control: &Control) -> Resul
 fn count(response: &mut ResumeAllResponse, ended: &Ended) {
     *match ended.status {
         RunStatus::Completed => &mut response.completed,
+        // A conversation whose turn is over waits for nothing that was asked of it.
+        RunStatus::Waiting if ended.exit_code == exit::DONE => &mut response.completed,
         RunStatus::Waiting => &mut response.waiting,
         RunStatus::Paused | RunStatus::Running => &mut response.paused,
         RunStatus::Failed => &mut response.failed,
@@ -215,18 +218,28 @@ fn count(response: &mut ResumeAllResponse, ended: &Ended) {
     } += 1;
 }
 
-/// The worst of them.
-fn code(response: &ResumeAllResponse, is_interrupted: bool) -> u8 {
-    match response {
-        ResumeAllResponse { failed: 1.., .. } => exit::FAILED,
-        _ if is_interrupted => exit::CANCELLED,
-        ResumeAllResponse { paused: 1.., .. } => exit::PAUSED,
-        ResumeAllResponse { ended_otherwise: 1.., .. } => exit::DENIED,
-        ResumeAllResponse { waiting: 1.., .. } => exit::WAITING,
-        _ => exit::DONE,
-    }
+/// As `docs/exit-codes.md` has it.
+fn worse(one: u8, other: u8) -> u8 {
+    const WORST_FIRST: [u8; 6] = [exit::FAILED, exit::CANCELLED, exit::PAUSED, exit::DENIED, exit::WAITING, exit::DONE];
+    let place = |code| WORST_FIRST.iter().position(|known| *known == code);
+    if place(other) < place(one) { other } else { one }
 }
 
 fn line(what: &impl serde::Serialize) -> Result<(), CliError> {
     put::line(&serde_json::to_string(what).map_err(CliError::failed)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_code_is_that_of_all() {
+        let check = |codes: &[u8], worst| assert_eq!(codes.iter().copied().fold(exit::DONE, worse), worst, "{codes:?}");
+        check(&[], 0);
+        check(&[0, 4, 3], 3);
+        check(&[130, 3, 5], 130);
+        check(&[5, 4], 5);
+        check(&[130, 1, 0], 1);
+    }
 }

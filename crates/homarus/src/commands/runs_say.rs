@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     config::Config,
-    conversation,
     dirs::Dirs,
     exit::CliError,
     reload::Reloader,
@@ -36,8 +35,7 @@ impl Args {
             let runtime = Runtime::build(&dirs, &config, observer, self.answering.approver())?;
             let run = find_run(runtime.store.as_ref(), &self.run)?;
             let fence = runtime.say(&run, "cli", message).await?;
-            let reloader = Reloader::of(&dirs, &config, &conversation::current(runtime.store.as_ref(), &run)?)?;
-            runtime.drive(run, fence, reloader, self.json).await
+            runtime.drive(run, fence, Reloader::new(&dirs), self.json).await
         })?
     }
 }

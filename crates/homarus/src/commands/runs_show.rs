@@ -7,11 +7,17 @@ use homarus_contract::{
     ids::{CallId, RunId},
     journal::{Journal, JournalError},
     sandbox::LayerDiff,
-    text::{neutralise, one_line},
+    text::one_line,
 };
+use homarus_driver::ports::Question;
 
 use super::{find_run, runs_list::status_word};
-use crate::{exit::CliError, put, show::style::Style, wiring};
+use crate::{
+    exit::CliError,
+    put,
+    show::{question, style::Style, styled::Line},
+    wiring,
+};
 
 const PAGE: u32 = 1_000;
 
@@ -28,11 +34,11 @@ impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
         let store = wiring::read_journal()?;
         let run = find_run(store.as_ref(), &self.run)?;
-        let detail = detail(store.as_ref(), &run)?;
+        let (detail, question) = read(store.as_ref(), &run)?;
         if self.json {
             put::json(&detail)?
         } else {
-            print(&detail)?
+            print(&detail, question.as_ref())?
         }
         Ok(0)
     }
@@ -40,6 +46,11 @@ impl Args {
 
 /// A run as its events tell it.
 pub fn detail(journal: &dyn Journal, run: &RunId) -> Result<RunDetail, JournalError> {
+    read(journal, run).map(|(detail, _)| detail)
+}
+
+/// The same, and its open question as the terminal would ask it.
+fn read(journal: &dyn Journal, run: &RunId) -> Result<(RunDetail, Option<Question>), JournalError> {
     let row = journal.run(run)?;
     let (limits, _) = journal.budget(run)?;
     let mut detail = RunDetail {
@@ -75,10 +86,11 @@ pub fn detail(journal: &dyn Journal, run: &RunId) -> Result<RunDetail, JournalEr
             _ => break,
         }
     }
-    detail.question = open.question();
+    let question = open.question(run);
+    detail.question = question.as_ref().map(told);
     detail.unknown = open.unknown;
     detail.trouble = open.trouble;
-    Ok(detail)
+    Ok((detail, question))
 }
 
 fn count(detail: &mut RunDetail, record: &Record) {
@@ -159,24 +171,45 @@ impl Open {
         }
     }
 
-    fn question(&self) -> Option<OpenQuestion> {
+    fn question(&self, run: &RunId) -> Option<Question> {
         let (call, hash, expires_ms) = self.asked.clone()?;
         let (action, plan, reason) = self.judged.as_ref().filter(|(action, ..)| action.call == call)?;
         let ran = self.diff.as_ref().filter(|(of, diff)| *of == call && !diff.is_empty());
-        Some(OpenQuestion {
+        Some(Question {
+            run: run.clone(),
             call,
-            tool: action.tool.clone(),
-            arguments: action.arguments.clone(),
-            summary: plan.summary.clone(),
+            action: action.clone(),
+            plan: plan.clone(),
             reason: reason.clone(),
-            diff: ran.map(|(_, diff)| diff.text.clone()).or_else(|| plan.diff.clone()),
+            diff: ran.map(|(_, diff)| diff.clone()),
             hash,
             expires_ms,
         })
     }
 }
 
-fn print(detail: &RunDetail) -> Result<(), CliError> {
+fn told(question: &Question) -> OpenQuestion {
+    let ran = question.diff.as_ref().map(|diff| diff.text.clone());
+    OpenQuestion {
+        call: question.call.clone(),
+        tool: question.action.tool.clone(),
+        arguments: question.action.arguments.clone(),
+        summary: question.plan.summary.clone(),
+        reason: question.reason.clone(),
+        diff: ran.or_else(|| question.plan.diff.clone()),
+        hash: question.hash,
+        expires_ms: question.expires_ms,
+    }
+}
+
+/// All that the terminal would show: who answers from here agrees to as much.
+fn asked(question: &Question) -> Vec<Line> {
+    let mut lines = vec![question::title(question)];
+    lines.extend(question::all(question));
+    lines
+}
+
+fn print(detail: &RunDetail, question: Option<&Question>) -> Result<(), CliError> {
     let style = Style::for_stdout();
     let row = &detail.row;
     let models: Vec<String> = detail.models.iter().map(ToString::to_string).collect();
@@ -209,11 +242,10 @@ fn print(detail: &RunDetail) -> Result<(), CliError> {
     for (name, value) in lines {
         put::line(&format!("{} {value}", style.dim(&format!("{name:>10}"))))?;
     }
-    if let Some(question) = &detail.question {
-        put::line(&format!("\n{} {}", style.yellow("? waits for approval:"), one_line(&question.summary, 400)))?;
-        put::line(&format!("  {}", one_line(&question.reason, 300)))?;
-        if let Some(diff) = &question.diff {
-            put::line(&style.diff(&neutralise(diff)))?;
+    if let Some(question) = question {
+        put::line("")?;
+        for line in asked(question) {
+            put::line(&line.paint(style))?;
         }
         put::line(&format!("  homarus runs approve {0}, or homarus runs approve {0} --deny", row.run))?;
     }

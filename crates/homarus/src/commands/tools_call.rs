@@ -5,7 +5,7 @@ use std::{io::Read, path::PathBuf, sync::Arc};
 use homarus_agent::one_call;
 use homarus_api::{runs::Ended, tools::CallResponse};
 use homarus_contract::{
-    event::Event,
+    event::{Chosen, Event},
     ids::{CallId, RunId},
     journal::Journal,
     text::{neutralise, one_line},
@@ -78,8 +78,10 @@ impl Args {
                 system: String::new(),
                 prompt: one_call::request(&tool.name, &arguments),
                 workspace,
+                hidden: dirs.hidden(&config),
                 profile,
                 budget,
+                chosen: Chosen::default(),
                 models: Vec::new(),
                 models_why: String::new(),
                 answer_ms_max: config.models.answer_ms_max(),

@@ -6,12 +6,13 @@ use homarus_api::runs::{PathNote, UndoResponse};
 use homarus_contract::{
     action::Tier,
     budget::Budget,
-    event::{Accepted, ApprovalsMode, Event, Inbound, Profile},
+    event::{Accepted, ApprovalsMode, Chosen, Event, Inbound, Profile},
     ids::{Hash, RunId},
     journal::{Journal, RunStatus},
     text::{neutralise, one_line},
 };
 use homarus_driver::ports::{Live, Observer};
+use homarus_sandbox::{Options, Outlook, outlook};
 use homarus_workflow::{
     changes::RunChanges,
     render,
@@ -64,11 +65,12 @@ impl Args {
             return Err(CliError::usage("there is no terminal to ask at")
                 .help("--yes undoes without asking; --dry-run shows what would be undone"));
         }
+        let options = wiring::sandbox_options(&dirs, &config, None)?;
         if self.dry_run {
             let store = wiring::read_journal()?;
             let (undoing, workspace) = self.find(store.as_ref())?;
             let journal: Arc<dyn Journal> = store;
-            return self.show(&journal, &undoing, workspace);
+            return self.show(&journal, &options, &undoing, workspace);
         }
         wiring::block_on(async {
             let observer = |store: &_| if self.json { Arc::new(Silent) } else { wiring::observer(false, store) };
@@ -77,7 +79,7 @@ impl Args {
             let (undoing, workspace) = self.find(runtime.store.as_ref())?;
             if undoing.changes.is_empty() {
                 let journal: Arc<dyn Journal> = runtime.store.clone();
-                return self.show(&journal, &undoing, workspace);
+                return self.show(&journal, &options, &undoing, workspace);
             }
             self.undo(&runtime, undoing, workspace).await
         })?
@@ -108,10 +110,22 @@ impl Args {
         Ok((undoing, workspace))
     }
 
-    fn show(&self, journal: &Arc<dyn Journal>, undoing: &Undoing, workspace: PathBuf) -> Result<u8, CliError> {
+    fn show(
+        &self,
+        journal: &Arc<dyn Journal>,
+        options: &Options,
+        undoing: &Undoing,
+        workspace: PathBuf,
+    ) -> Result<u8, CliError> {
         let contents = undo::contents(journal.clone());
-        let shown: Vec<_> = undoing.changes.iter().map(|change| render::show(change, &contents)).collect();
-        let diff: String = shown.iter().map(|path| path.text.as_str()).collect();
+        let foreseen = match undoing.changes.as_slice() {
+            [] => Outlook::default(),
+            changes => outlook(options, &workspace, changes.to_vec(), &contents).map_err(|error| {
+                CliError::failed(format!("the workspace {} cannot be looked at", workspace.display())).cause(error)
+            })?,
+        };
+        let diff: String = foreseen.made.iter().map(|change| render::show(change, &contents).text).collect();
+        let refused: Vec<PathNote> = foreseen.refused.iter().chain(&undoing.refused).map(PathNote::from).collect();
         let response = UndoResponse {
             run: undoing.target.run.clone(),
             step: undoing.target.step,
@@ -120,12 +134,11 @@ impl Args {
             status: None,
             summary: match undoing.changes.len() {
                 0 => "Nothing is left to undo.".to_owned(),
-                1 => "1 path would be undone.".to_owned(),
-                paths => format!("{paths} paths would be undone."),
+                _ => summary(&foreseen, refused.len()),
             },
             undone: Vec::new(),
-            conflicts: Vec::new(),
-            refused: undoing.refused.iter().map(PathNote::from).collect(),
+            conflicts: foreseen.conflicts.into_iter().map(|path| PathNote { path, note: String::new() }).collect(),
+            refused,
             diff,
         };
         if self.json {
@@ -175,6 +188,18 @@ impl Args {
     }
 }
 
+/// What would come of it.
+fn summary(foreseen: &Outlook, refused: usize) -> String {
+    let would = match foreseen.made.len() + foreseen.done.len() {
+        1 => "1 path would be undone.".to_owned(),
+        paths => format!("{paths} paths would be undone."),
+    };
+    match foreseen.conflicts.len() {
+        0 if refused == 0 => would,
+        changed => format!("{would} Not undone: {changed} that were changed since, {refused} that cannot be."),
+    }
+}
+
 /// A run that is being worked on changes while it is undone.
 fn idle(journal: &dyn Journal, run: &RunId) -> Result<(), CliError> {
     let row = journal.run(run)?;
@@ -194,7 +219,12 @@ fn print(response: &UndoResponse) -> Result<(), CliError> {
             one_line(&format!("{}: {}", note.path, note.note), 400)
         )))?;
     }
-    put::line(&response.summary)?;
+    for note in response.conflicts.iter().filter(|note| note.note.is_empty()) {
+        let line = one_line(&format!("{}: was changed since, and stays", note.path), 400);
+        put::line(&style.red(&format!("{} {line}", style.sign("✗"))))?;
+    }
+    // Why it was refused is in it, in the words of whoever did.
+    put::line(&one_line(&response.summary, 600))?;
     if let Some(run) = response.undo_run.as_ref().filter(|_| !response.undone.is_empty()) {
         put::line(&style.dim(&format!("bring it back with: homarus undo {run}")))?;
     }
@@ -229,6 +259,7 @@ pub fn accepted(
             tier: Tier::Internal,
         },
         budget: Budget::default(),
+        chosen: Some(Chosen::default()),
         conversation: false,
         system: Hash::of(&nothing),
         tools: Hash::of(&tools),

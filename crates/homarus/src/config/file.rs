@@ -35,25 +35,8 @@ impl UserFile {
     }
 
     pub fn read(path: &Path) -> Result<Self, CliError> {
-        let cannot =
-            |cause: &dyn std::fmt::Display| CliError::usage(format!("{} cannot be read", path.display())).cause(cause);
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Self { path: path.to_path_buf(), text: None });
-            }
-            Err(error) => return Err(cannot(&error)),
-        };
-        if !file.metadata().map_err(|error| cannot(&error))?.is_file() {
-            return Err(cannot(&"it is not a file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
-        if bytes.len() as u64 > BYTES_MAX {
-            return Err(cannot(&"it is longer than 1 MiB"));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not text in UTF-8"))?;
-        Ok(Self { path: path.to_path_buf(), text: Some(text) })
+        let cannot = |cause: String| CliError::usage(format!("{} cannot be read", path.display())).cause(cause);
+        Ok(Self { path: path.to_path_buf(), text: read_text(path).map_err(cannot)? })
     }
 
     pub fn text(&self) -> &str {
@@ -63,6 +46,15 @@ impl UserFile {
     /// Replaces the file, or makes it. What was written to it since it was read is never lost: then nothing is
     /// done and that is the error.
     pub fn replace(&self, text: &str) -> Result<(), CliError> {
+        if self.try_replace(text)? {
+            return Ok(());
+        }
+        Err(CliError::failed(format!("{} was changed by someone else meanwhile", self.path.display()))
+            .help("nothing was changed; do it again"))
+    }
+
+    /// The same, where it can be read and changed again: `false` says that somebody else was faster.
+    pub fn try_replace(&self, text: &str) -> Result<bool, CliError> {
         let cannot = |error: io::Error| {
             CliError::failed(format!("{} cannot be written", self.path.display()))
                 .cause(error)
@@ -74,17 +66,21 @@ impl UserFile {
             Err(error) if error.kind() == ErrorKind::NotFound => self.path.clone(),
             Err(error) => return Err(cannot(error)),
         };
-        let folder = real.parent().unwrap_or(Path::new("."));
+        let folder = folder_of(&real);
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(cannot)?;
         let new = Fresh::beside(&real, "new").map_err(cannot)?;
         new.fill(text, fs::metadata(&real).ok().as_ref()).map_err(cannot)?;
+        let folder = File::open(folder).map_err(cannot)?;
+        // From the look to the renaming no other of us may be between. The kernel lets go when the file is closed;
+        // where the file system knows no locks, it has to do without.
+        let _ = folder.lock();
         if Self::read(&self.path)?.text != self.text {
-            return Err(CliError::failed(format!("{} was changed by someone else meanwhile", self.path.display()))
-                .help("nothing was changed; do it again"));
+            return Ok(false);
         }
         new.become_file(&real).map_err(cannot)?;
         // Without it a crash could bring the old name back.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot)
+        folder.sync_all().map_err(cannot)?;
+        Ok(true)
     }
 
     /// A copy for an editor, readable by its owner only.
@@ -92,12 +88,45 @@ impl UserFile {
         let cannot = |error: io::Error| {
             CliError::failed(format!("no file can be made beside {}", self.path.display())).cause(error)
         };
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(cannot)?;
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder_of(&self.path)).map_err(cannot)?;
         let copy = Fresh::beside(&self.path, "edit").map_err(cannot)?;
         copy.fill(text, None).map_err(cannot)?;
         Ok(copy)
     }
+}
+
+/// The text of a file, `None` if there is no such file; else why it cannot be had.
+pub fn read_text(path: &Path) -> Result<Option<String>, String> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match broken_link(path) {
+                // It was meant to be there: what it says, stricter rules say, must not be passed over.
+                Some(link) => Err(format!("{} is a link to nothing", link.display())),
+                None => Ok(None),
+            };
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err("it is longer than 1 MiB".to_owned());
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| "it is not text in UTF-8".to_owned())
+}
+
+/// The link, of the file or of a folder above it, that leads to nothing, so that there is no such file.
+fn broken_link(path: &Path) -> Option<&Path> {
+    let there = path.ancestors().find(|above| above.symlink_metadata().is_ok())?;
+    fs::metadata(there).is_err().then_some(there)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A new file beside another, gone again unless it gets a name of its own.
@@ -132,6 +161,12 @@ impl Fresh {
             }
         }
         file.sync_all()
+    }
+
+    /// Whether something else than this text is in it now, as far as can be told.
+    pub fn differs(&self, text: &str) -> bool {
+        let Ok(meta) = fs::metadata(&self.path) else { return false };
+        meta.len() != text.len() as u64 || !fs::read(&self.path).is_ok_and(|bytes| bytes == text.as_bytes())
     }
 
     fn become_file(mut self, path: &Path) -> io::Result<()> {
@@ -202,6 +237,48 @@ mod tests {
         assert!(format!("{refused:?}").contains("meanwhile"), "{refused:?}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
         assert_eq!(names(folder.path()), ["homarus.toml"]);
+    }
+
+    #[test]
+    fn what_several_change_at_once_all_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("homarus.toml");
+        let add = |name: &str| {
+            for round in 0..50 {
+                loop {
+                    let file = UserFile::read(&path).unwrap();
+                    if file.try_replace(&format!("{}{name}{round}\n", file.text())).unwrap() {
+                        break;
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| add("a"));
+            add("b");
+        });
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: std::collections::BTreeSet<&str> = text.lines().collect();
+        assert_eq!((text.lines().count(), lines.len()), (100, 100), "{text}");
+        assert_eq!(names(folder.path()), ["homarus.toml"]);
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_no_absent_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("gone.toml", at("homarus.toml")).unwrap();
+        std::os::unix::fs::symlink("gone", at("folder")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), at("here")).unwrap();
+        for path in [at("homarus.toml"), at("here/homarus.toml"), at("folder/homarus.toml")] {
+            let error = UserFile::read(&path).unwrap_err().text();
+            assert!(error.contains("is a link to nothing"), "{error}");
+            let unread = UserFile { path: path.clone(), text: None };
+            assert!(unread.replace("new").is_err(), "{}", path.display());
+        }
+        assert!(fs::symlink_metadata(at("homarus.toml")).unwrap().is_symlink());
+        assert_eq!(UserFile::read(&at("here/none.toml")).unwrap().text, None);
+        assert_eq!(UserFile::read(&at("none/none.toml")).unwrap().text, None);
     }
 
     #[test]

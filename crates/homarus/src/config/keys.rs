@@ -176,7 +176,8 @@ impl Kind {
                 list.iter().try_for_each(|rule| check_route(rule).map_err(|message| (rule.span(), message)))
             }
             (Self::Providers, Value::Array(list)) => {
-                list.iter().try_for_each(|one| check_provider(one).map_err(|message| (one.span(), message)))
+                let mut taken = Vec::new();
+                list.iter().try_for_each(|one| check_provider(one, &mut taken).map_err(|message| (one.span(), message)))
             }
             (_, other) => wrong(other, what_is(other)),
         }
@@ -248,8 +249,15 @@ fn entry<T: serde::de::DeserializeOwned>(value: &Value, what: &str) -> Result<T,
     toml::from_str(&plain.into_table().to_string()).map_err(|error| error.message().to_owned())
 }
 
-fn check_provider(value: &Value) -> Result<(), String> {
-    entry::<Own>(value, "a provider")?.check()
+/// What it is called is `taken` from then on.
+fn check_provider(value: &Value, taken: &mut Vec<String>) -> Result<(), String> {
+    let own: Own = entry(value, "a provider")?;
+    own.check()?;
+    if taken.iter().any(|id| id == own.id()) {
+        return Err(format!("two are called {}; give each an `id` of its own", own.id()));
+    }
+    taken.push(own.id().to_owned());
+    Ok(())
 }
 
 fn check_route(rule: &Value) -> Result<(), String> {

@@ -69,9 +69,9 @@ struct Failover {
 #[serde(deny_unknown_fields)]
 pub struct LocalModel {
     pub name: String,
-    weights: String,
+    weights: PathBuf,
     pub context_tokens: u32,
-    worker: String,
+    worker: PathBuf,
     pub idle_s: u64,
     pub memory_mb: u64,
 }
@@ -79,7 +79,7 @@ pub struct LocalModel {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileOption {
-    file: String,
+    file: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -121,7 +121,7 @@ pub struct UndoOptions {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyOptions {
-    file: String,
+    file: PathBuf,
     pub grants: Vec<String>,
 }
 
@@ -140,7 +140,7 @@ pub struct SearchOptions {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BrowserOptions {
-    pub program: String,
+    pub program: PathBuf,
     pub profile: String,
     pub memory_mb: u64,
 }
@@ -165,7 +165,26 @@ impl Config {
             |error: toml::de::Error| CliError::usage(format!("{} is not valid", path.display())).cause(error.message());
         let mut merged: Table = DEFAULT.parse().map_err(wrong)?;
         overlay(&mut merged, text.parse().map_err(wrong)?);
-        merged.try_into().map_err(wrong)
+        let mut config: Self = merged.try_into().map_err(wrong)?;
+        config.find_files(path);
+        Ok(config)
+    }
+
+    /// Names of files are of the folder of the configuration. Were they of the current one, whoever made that, a
+    /// repository say, would make the rules.
+    fn find_files(&mut self, path: &Path) {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let Self { policy, prices, models: Models { local, .. }, browser, .. } = self;
+        let named = [&mut policy.file, &mut prices.file, &mut local.weights, &mut local.worker, &mut browser.program];
+        for file in named.into_iter().filter(|file| !file.as_os_str().is_empty()) {
+            *file = folder.join(&*file);
+        }
+    }
+
+    /// The files that it names and that runs obey.
+    pub fn obeyed(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.policy.file, &self.prices.file].into_iter().filter(|file| !file.as_os_str().is_empty())
     }
 
     pub fn budget(&self) -> Budget {
@@ -219,7 +238,7 @@ impl UndoOptions {
 
 impl LocalModel {
     pub fn weights(&self) -> Option<PathBuf> {
-        (!self.weights.is_empty()).then(|| PathBuf::from(&self.weights))
+        (!self.weights.as_os_str().is_empty()).then(|| self.weights.clone())
     }
 
     /// Whether what it names is there.
@@ -229,11 +248,11 @@ impl LocalModel {
                 return Err(CliError::usage(format!("`{key}` names {}", path.display())).cause("there is no such file"));
             }
         }
-        if self.weights.is_empty() { weights::find(&self.name).map(drop) } else { Ok(()) }
+        if self.weights().is_none() { weights::find(&self.name).map(drop) } else { Ok(()) }
     }
 
     pub fn worker(&self) -> Option<PathBuf> {
-        (!self.worker.is_empty()).then(|| PathBuf::from(&self.worker))
+        (!self.worker.as_os_str().is_empty()).then(|| self.worker.clone())
     }
 }
 
@@ -251,12 +270,12 @@ impl PolicyOptions {
     }
 }
 
-fn read_named(file: &str) -> Result<Option<String>, CliError> {
-    if file.is_empty() {
+fn read_named(file: &Path) -> Result<Option<String>, CliError> {
+    if file.as_os_str().is_empty() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CliError::usage(format!("{file}, named in the configuration, cannot be read")).cause(error))?;
+    let cannot = || format!("{}, named in the configuration, cannot be read", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| CliError::usage(cannot()).cause(error))?;
     Ok(Some(text))
 }
 
@@ -312,6 +331,23 @@ mod tests {
         check("[browser]\nprofile = \"work\"", Ok(()));
         check("[browser]\nprofile = \"../x\"", Err("`browser.profile`: "));
         check("[search]\nurl = \"127.0.0.1:8888\"", Err("`search.url`: "));
+    }
+
+    #[test]
+    fn files_are_named_from_the_folder_of_the_configuration() {
+        let text = "policy.file = \"rules.toml\"\nprices.file = \"/p.toml\"\nbrowser.program = \"../chromium\"\n\
+            [models.local]\nweights = \"w.gguf\"\nworker = \"bin/worker\"\n";
+        let config = Config::parse(text, Path::new("/h/config/homarus.toml")).unwrap();
+        let obeyed: Vec<&PathBuf> = config.obeyed().collect();
+        assert_eq!(obeyed, [Path::new("/h/config/rules.toml"), Path::new("/p.toml")]);
+        assert_eq!(config.models.local.weights(), Some("/h/config/w.gguf".into()));
+        assert_eq!(config.models.local.worker(), Some("/h/config/bin/worker".into()));
+        assert_eq!(config.browser.program, Path::new("/h/config/../chromium"));
+        let config = Config::parse("", Path::new("/h/config/homarus.toml")).unwrap();
+        assert!(config.obeyed().next().is_none() && config.models.local.worker().is_none());
+        // Named by a relative path itself.
+        let config = Config::parse("policy.file = \"r\"", Path::new("h.toml")).unwrap();
+        assert_eq!(config.obeyed().next(), Some(&std::env::current_dir().unwrap().join("r")));
     }
 
     #[test]

@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use homarus_api::doctor::Finding;
+use homarus_api::doctor::{Finding, Severity};
 use homarus_contract::{
-    model::{ModelError, ModelErrorClass},
+    model::{ModelError, ModelErrorClass, ModelRef},
     sandbox::{SandboxError, WorkerLauncher, WorkerProcess, WorkerSpec},
 };
 use homarus_models::Registry;
 
 use super::{Because, Patient, error, info, of_error, ok, warning};
 use crate::{
-    choose::{self, LOCAL},
+    choose::{self, Choice, Here},
+    exit::CliError,
     providers::{self, Provider},
     wiring,
 };
@@ -40,31 +41,35 @@ pub fn check(patient: &Patient<'_>) -> Vec<Finding> {
         Ok(known) => known,
         Err(failure) => return vec![of_error("models", failure)],
     };
+    let has_worker = choose::worker(&patient.config.models.local).is_some_and(|worker| worker.is_file());
     let asked = wiring::block_on(async {
         let mut findings = Vec::new();
         for known in &known {
             findings.push(provider(known, &registry).await);
         }
+        let here = Here { models: &registry, providers: &known, has_worker };
+        let chosen = choose::usual(patient.config, here).await;
+        findings.push(judge_choice(chosen, &findings));
         findings
     });
-    let mut findings = match asked {
-        Ok(findings) => findings,
-        Err(failure) => return vec![of_error("models", failure)],
-    };
-    let ready = findings.iter().filter(|found| found.severity == homarus_api::doctor::Severity::Ok).count();
-    let embedded = registry.providers().contains(&LOCAL);
-    findings.push(any(ready, embedded));
-    findings
+    asked.unwrap_or_else(|failure| vec![of_error("models", failure)])
 }
 
-fn any(ready: usize, embedded: bool) -> Finding {
-    match (ready, embedded) {
-        (0, false) => error("models", "there is no model to ask").because("no provider is set up and answers").fix(
-            "set ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY or OPENAI_BASE_URL, start Ollama, or run `homarus models pull`",
-        ),
-        (0, true) => ok("models", "the embedded model is asked"),
-        (ready, _) => ok("models", &format!("{ready} of the providers can be asked")),
+/// What a run would find that names no model itself. `servers`: what was found of them.
+fn judge_choice(chosen: Result<Choice, CliError>, servers: &[Finding]) -> Finding {
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(failure) => return of_error("models", failure),
+    };
+    let is_dead = |model: &ModelRef| {
+        let id = format!("servers.{}", model.provider);
+        servers.iter().any(|found| found.id == id && found.severity == Severity::Error)
+    };
+    let what = format!("{} would be asked ({})", chosen.names(), chosen.why);
+    if chosen.models.iter().all(is_dead) {
+        return error("models", &what).because("what is asked there fails").fix("mend what is said of `servers.*`");
     }
+    ok("models", &what)
 }
 
 async fn provider(known: &Provider, registry: &Registry) -> Finding {
@@ -73,6 +78,10 @@ async fn provider(known: &Provider, registry: &Registry) -> Finding {
         return info(&id, "not set up");
     }
     match registry.list(known.id()).await {
+        Ok(models) if models.is_empty() => warning(&id, "answers, and lists no models").fix(match known.key {
+            Some(_) => "name one with --model, or in models.order",
+            None => "`ollama pull NAME` fetches one",
+        }),
         Ok(models) => ok(&id, &format!("answers, and lists {} models", models.len())),
         // Ollama is looked for without anybody having asked for it.
         Err(_) if known.key.is_none() && known.address_from.is_none() => {
@@ -110,15 +119,22 @@ impl WorkerLauncher for StartsNothing {
 
 #[cfg(test)]
 mod tests {
-    use homarus_api::doctor::Severity;
-
     use super::*;
 
     #[test]
-    fn without_any_model_that_is_the_error() {
-        assert_eq!(any(0, false).severity, Severity::Error);
-        assert_eq!(any(0, true).severity, Severity::Ok);
-        assert_eq!(any(1, false).severity, Severity::Ok);
+    fn a_model_of_a_server_that_fails_is_none() {
+        let models = |names: &[&str]| {
+            let models = names.iter().map(|name| name.parse().unwrap()).collect();
+            Ok(Choice { models, why: "why".to_owned() })
+        };
+        let servers = [error("servers.openai", "dead"), warning("servers.gemini", "lists none")];
+        let check = |names: &[&str], severity| {
+            assert_eq!(judge_choice(models(names), &servers).severity, severity, "{names:?}");
+        };
+        check(&["openai/x"], Severity::Error);
+        check(&["openai/x", "gemini/y"], Severity::Ok);
+        check(&["local/z"], Severity::Ok);
+        assert_eq!(judge_choice(Err(CliError::usage("none")), &servers).severity, Severity::Error);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homarus_agent::skill::is_unseen;
 use homarus_contract::text::one_line;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -237,8 +238,9 @@ fn entries(listing: &[u8]) -> Result<Vec<Entry>, CliError> {
         if kind != "blob" || !matches!(mode, "100644" | "100755" | "100664") {
             return Err(refused(format!("{shown} is a link or a repository of its own, which a skill may not have")));
         }
+        let is_hidden = |c: char| c.is_control() || is_unseen(c);
         let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(".git");
-        if path.split('/').any(bad) || path.split('/').count() > PATH_PARTS_MAX || path.chars().any(char::is_control) {
+        if path.split('/').any(bad) || path.split('/').count() > PATH_PARTS_MAX || path.chars().any(is_hidden) {
             return Err(refused(format!("{shown} is no path a skill may have")));
         }
         let bytes = bytes.parse().map_err(|_| refused(format!("the size of {shown} is not known")))?;
@@ -344,6 +346,14 @@ mod tests {
         git(folder.path(), &["commit", "-qm", "submodule"]);
         let error = fetch(&from).err().unwrap().text();
         assert!(error.contains("sub is a link or a repository"), "{error}");
+    }
+
+    #[test]
+    fn names_that_do_not_show_all_of_themselves_are_refused() {
+        for name in ["a\u{200b}b", "a\u{202e}b", "a\nb"] {
+            let error = fetch(&repository(&[(name, "x")]).1).err().unwrap().text();
+            assert!(error.contains("is no path a skill may have") && !error.contains(name), "{error:?}");
+        }
     }
 
     #[test]

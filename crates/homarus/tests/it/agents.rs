@@ -49,6 +49,22 @@ fn agents_are_made_listed_shown_chosen_and_deleted() {
 }
 
 #[test]
+fn what_a_copied_folder_says_does_nothing_to_the_terminal() {
+    let program = Program::with_turns(vec![]);
+    for name in ["ada", "bob"] {
+        made(&program, name, "base");
+    }
+    let evil = r#""a\u001b]0;owned\u0007\u001b[2J\nb""#;
+    set(&program, "ada", "agent.toml", &format!("description = {evil}\ntools = [{evil}]\ngrants = [{evil}]\n"));
+    set(&program, "bob", "agent.toml", &format!("tools = [{evil}]\n[limits]\n{evil} = 1\n"));
+    for args in [&["agents", "list"][..], &["agents", "show", "ada"], &["agents", "show", "bob"]] {
+        let done = program.output(args);
+        assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains("\u{1b}]"), "{done:?}");
+        assert!(format!("{}{}", done.stdout, done.stderr).contains("owned"), "{done:?}");
+    }
+}
+
+#[test]
 fn an_agent_is_told_its_files_and_what_was_cut_is_said() {
     let program = Program::with_turns(vec![Turn::text("Hello."), Turn::text("Hello.")]);
     made(&program, "ada", "base");

@@ -113,6 +113,22 @@ fn escape_stops_the_turn_and_what_was_typed_meanwhile_is_the_next_draft() {
 }
 
 #[test]
+fn a_draft_is_kept_when_the_chat_is_ended_from_outside() {
+    let program = Program::with_turns(vec![Turn::text("never heard").hold()]);
+    let mut terminal = chat(&program, &[]);
+    terminal.type_keys("first\r");
+    program.wait_for_model_calls(1);
+    terminal.type_keys("half a thought");
+    terminal.wait_on_screen("half a thought");
+    kill(terminal.program_pid(), Signal::SIGTERM).unwrap();
+    terminal.end();
+    assert!(terminal.page().contains("what you had typed is kept"), "{}", terminal.page());
+    let mut terminal = chat(&program, &["last"]);
+    terminal.type_keys("\x1b[A");
+    terminal.wait_on_screen("› half a thought");
+}
+
+#[test]
 fn of_fifty_approvals_buffered_input_gives_none() {
     const QUESTIONS: usize = 50;
     let ahead = [

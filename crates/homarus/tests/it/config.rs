@@ -170,6 +170,16 @@ fn a_check_looks_into_the_files_that_are_named() {
     check("[prices]\nfile = \"rules.toml\"\n", 2, "price file");
     check("[models.local]\nname = \"qwen2.5-coder\"\n", 2, "qwen2.5-coder-1.5b");
     check("[models.local]\nworker = \"/no/such/worker\"\n", 2, "models.local.worker");
+    check("[sandbox]\nreadable = [\"/usr\"]\n", 0, "is right");
+    let in_home = format!("help: write one from the root on, as {}/.rustup", fixture.program.home.display());
+    check("[sandbox]\nreadable = [\"/usr\", \"~/.rustup\"]\n", 2, &in_home);
+    check("[sandbox]\nreadable = [\"/usr/no-such-lib\"]\n", 2, "`sandbox.readable` names /usr/no-such-lib");
+    check("[browser]\nprogram = \"/no/such/chromium\"\n", 2, "`browser.program` names /no/such/chromium");
+    let provider = "[[models.provider]]\nid = \"w\"\nkind = \"openai\"\n";
+    check(provider, 0, "is right");
+    check(&format!("{provider}{provider}"), 2, "two are called w");
+    check("\"\\u001b[2J\" = 1\n", 2, "unknown key `␛[2J`");
+    assert!(!fixture.config(&["check", "other.toml"]).stdout.contains('\x1b'));
     assert_eq!(fixture.config(&["check", "none.toml"]).code, 2);
     assert_eq!(fixture.config(&["check"]).code, 0, "no file of one's own is right");
 }
@@ -195,6 +205,67 @@ fn an_edit_counts_only_when_it_is_right() {
     let done = fixture.edit(&format!("echo '# theirs' >> '{}'; sed -i s/8/9/ \"$1\"", fixture.file().display()));
     assert!(done.code == 1 && done.stderr.contains("meanwhile"), "{done:?}");
     assert_eq!(fixture.text(), "# mine\n[budget]\nsteps = 8\n# theirs\n");
+}
+
+#[test]
+fn what_was_typed_is_kept_whatever_fails() {
+    const BEFORE: &str = "# mine\n";
+    let fixture = Fixture::new(Some(BEFORE));
+    let folder = fixture.file().parent().unwrap().to_owned();
+    let check = |editor: &str, code: i32, part: &str| {
+        let done = fixture.edit(editor);
+        assert_eq!(done.code, code, "{editor}: {done:?}");
+        assert!(done.stderr.contains(part), "{editor}: {done:?}");
+        assert_eq!(fixture.text(), BEFORE, "{editor}: the old one stays");
+        let kept =
+            done.stderr.trim_end().rsplit_once("what you wrote is kept in ").map(|(_, path)| PathBuf::from(path));
+        if let Some(kept) = &kept {
+            assert!(fs::read(kept).unwrap().len() > BEFORE.len(), "{editor}: {done:?}");
+            assert_eq!(kept.parent(), Some(folder.as_path()));
+            fs::remove_file(kept).unwrap();
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "{editor}: nothing else lies about");
+        kept.is_some()
+    };
+    assert!(check("printf '\\377' >> \"$1\"", 2, "UTF-8"));
+    assert!(check("head -c 1100000 /dev/zero | tr '\\0' '#' >> \"$1\"", 2, "1 MiB"));
+    assert!(check("echo '# typed' >> \"$1\"; exit 3", 1, "did not do its work"));
+    assert!(check("echo '# typed' >> \"$1\"; kill -9 $$", 1, "did not do its work"));
+    assert!(check("echo 'models.provider = 1' >> \"$1\"", 2, "is not right"));
+    assert!(!check("exit 3", 1, "nothing was changed"), "there is nothing to keep");
+}
+
+#[test]
+fn keys_that_are_set_at_once_all_stand() {
+    let fixture = Fixture::new(None);
+    for round in 1..=50 {
+        let value = round.to_string();
+        let set = |key: &str| fixture.program.command(&["config", "set", key, &value]).spawn().unwrap();
+        for child in [set("budget.steps"), set("limits.cpu_s")] {
+            let done = Done::of(child.wait_with_output().unwrap());
+            assert_eq!(done.code, 0, "{done:?}");
+        }
+        let text = fixture.text();
+        assert!(text.contains(&format!("steps = {round}\n")) && text.contains(&format!("cpu_s = {round}\n")), "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_a_link_to_nothing_is_not_passed_over() {
+    let fixture = Fixture::new(Some(""));
+    fs::remove_file(fixture.file()).unwrap();
+    std::os::unix::fs::symlink("gone.toml", fixture.file()).unwrap();
+    for args in [&["run", "hi"][..], &["config", "set", "budget.steps", "7"], &["config", "get"], &["config", "edit"]] {
+        let done = fixture.program.output(args);
+        assert_eq!(done.code, 2, "{args:?}: {done:?}");
+        assert!(done.stderr.contains("homarus.toml is a link to nothing"), "{args:?}: {done:?}");
+    }
+    assert!(fixture.file().symlink_metadata().unwrap().is_symlink(), "it stays");
+    assert_eq!(fixture.program.server.model_calls().len(), 0);
+    assert_eq!(fixture.config(&["set", "budget.steps", "7"]).code, 2);
+    fs::write(fixture.file().with_file_name("gone.toml"), "").unwrap();
+    assert_eq!(fixture.config(&["set", "budget.steps", "7"]).code, 0);
+    assert!(fixture.file().symlink_metadata().unwrap().is_symlink());
 }
 
 #[test]

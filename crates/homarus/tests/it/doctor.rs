@@ -155,6 +155,52 @@ fn a_dead_server_and_a_wrong_address() {
 }
 
 #[test]
+fn a_model_is_there_when_a_run_would_find_one() {
+    let empty = Program::with_script(Script { models: Vec::new(), ..Script::new(Vec::new()) });
+    let full = Program::with_script(Script { repeat_last: true, ..Script::new(vec![Turn::text("ready")]) });
+    let with = |program: &Program, order: &str, envs: &[(&str, &str)]| {
+        fs::create_dir_all(program.home.join("config")).unwrap();
+        fs::write(program.home.join("config/homarus.toml"), format!("models.order = [{order}]\n")).unwrap();
+        let mut command = program.bare_command(&["doctor", "--json"]);
+        command.envs(envs.iter().copied());
+        let found = doctor(command).1;
+        let run = Done::of(program.bare_command(&["models", "test"]).envs(envs.iter().copied()).output().unwrap());
+        assert_eq!(finding(&found, "models")["severity"] == "error", run.code == 2, "{found:#} {run:?}");
+        found
+    };
+    let ollama = |program: &Program| program.server.base_url();
+    let found = with(&empty, "", &[("OLLAMA_HOST", &ollama(&empty))]);
+    check(&found, "models", "error", "Ollama has no models");
+    check(&found, "servers.ollama", "warning", "no models");
+    let found = with(&full, "", &[("OLLAMA_HOST", &ollama(&full))]);
+    check(&found, "models", "ok", "ollama/scripted");
+    let found = with(&full, "\"anthropic/x\"", &[("OLLAMA_HOST", &ollama(&full))]);
+    check(&found, "models", "error", "ANTHROPIC_API_KEY is not set");
+}
+
+/// A server that answers nothing but that it knows no such page.
+#[test]
+fn a_server_that_lists_no_models_can_be_asked_for_one_that_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
+    let program = Program::with_turns(Vec::new());
+    fs::create_dir_all(program.home.join("config")).unwrap();
+    fs::write(program.home.join("config/homarus.toml"), "models.order = [\"openai/x\"]\n").unwrap();
+    let mut command = program.bare_command(&["doctor", "--json"]);
+    command.env("OPENAI_BASE_URL", address).env_remove("OLLAMA_HOST");
+    let found = doctor(command).1;
+    check(&found, "servers.openai", "warning", "lists no models");
+    check(&found, "models", "ok", "openai/x");
+}
+
+#[test]
 fn a_damaged_database_is_found() {
     let program = used();
     let whole = fs::read(journal(&program)).unwrap();

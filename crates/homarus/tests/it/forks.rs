@@ -98,6 +98,23 @@ fn a_fork_of_the_answer_needs_a_message_and_gets_it() {
 }
 
 #[test]
+fn after_an_outage_another_model_is_asked_what_the_first_could_not_answer() {
+    let program = Program::with_turns(vec![
+        shell("echo x > a; echo recorded-output"),
+        Turn::status(401, &[], "{}"),
+        Turn::text("Back."),
+        Turn::text("Back."),
+    ]);
+    assert_eq!(program.output(&["run", "do it", "--approvals", "auto"]).code, 1);
+    let fork = program.output(&["runs", "fork", "last:2", "--model", "openai/other"]);
+    assert_eq!((fork.code, fork.stdout.as_str()), (0, "Back.\n"), "{fork:?}");
+    let asked = program.server.model_calls()[2].body.clone();
+    assert_eq!(asked["model"], "other");
+    assert!(asked.to_string().contains("recorded-output"), "{asked}");
+    program.verify();
+}
+
+#[test]
 fn a_run_that_was_killed_can_be_forked_where_it_stood() {
     let program = Program::with_turns(vec![
         shell("echo x > a"),

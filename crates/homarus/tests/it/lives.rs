@@ -275,6 +275,7 @@ impl World {
             answer_ms_max: 900_000,
             profile: self.profile(),
             budget: Budget { steps_max: 40, wall_ms_max: self.wall_ms_max, ..Budget::default() },
+            chosen: None,
             conversation: false,
             system: Hash::of(&system),
             tools: Hash::of(&tools),

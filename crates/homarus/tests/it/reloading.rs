@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use homarus_contract::journal::Journal;
 use homarus_test_kit::Turn;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -175,6 +176,126 @@ fn what_was_chosen_for_this_run_stays_chosen() {
         "{change}"
     );
     assert_eq!(change["profile"], Value::Null, "its own rules are still there: {change}");
+}
+
+/// Stops it where the model is asked, and goes on with it in another process, up to the same place.
+fn resumed(program: &Program, mut running: Running) -> Running {
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.finish().code, 130);
+    let asked = program.server.model_calls().len();
+    let running = program.spawn(&["runs", "resume", "last"]);
+    program.wait_for_model_calls(asked + 1);
+    running
+}
+
+const NOT_B: &str =
+    "default = \"allow\"\n[[rule]]\neffect = \"deny\"\nmatch = \"file:write:./b.txt\"\nreason = \"not this one\"\n";
+
+#[test]
+fn rules_that_were_made_stricter_hold_also_for_a_run_that_another_process_goes_on_with() {
+    let program = Program::with_turns(vec![
+        Turn::text("never heard").hold(),
+        write("a.txt").hold(),
+        write("b.txt"),
+        Turn::text("Done."),
+        Turn::text("Done."),
+    ]);
+    let rules = program.home.join("config/rules.toml");
+    configure(&program, "[policy]\nfile = \"rules.toml\"\n");
+    std::fs::write(&rules, "default = \"allow\"\n").unwrap();
+    let running = begin(&program, &[]);
+    std::fs::write(&rules, NOT_B).unwrap();
+    configure(&program, "[policy]\nfile = \"rules.toml\"\n[budget]\nsteps = 30\n");
+    let mut running = resumed(&program, running);
+    hang_up(&program, &mut running, READ);
+    // The question of the first process may still wait.
+    program.server.release();
+    assert_eq!(running.finish().code, 0);
+    let [change] = changes(&program).try_into().unwrap();
+    assert_eq!(change["why"], "the configuration was read again: rules, limits");
+    assert_eq!(change["budget"]["steps_max"], 30);
+    assert_eq!((program.file("a.txt").as_deref(), program.file("b.txt")), (Some("x\n"), None), "{:?}", program.kinds());
+    program.verify();
+}
+
+#[test]
+fn what_was_chosen_stays_chosen_for_whoever_goes_on_with_the_run() {
+    let program = Program::with_turns(vec![
+        Turn::text("never heard").hold(),
+        write("a.txt").hold(),
+        write("b.txt"),
+        write("c.txt"),
+        Turn::text("Done."),
+        Turn::text("Done."),
+    ]);
+    std::fs::write(program.workspace.join("own.toml"), NOT_B).unwrap();
+    let running = begin(&program, &["--steps-max", "7", "--policy", "own.toml"]);
+    // What is chosen is what was read then; and what the configuration says comes after it.
+    std::fs::write(program.workspace.join("own.toml"), "default = \"allow\"\n").unwrap();
+    configure(&program, "[policy]\nfile = \"rules.toml\"\n[budget]\nsteps = 3\ntokens = 5000000\n");
+    let not_c = NOT_B.replace("b.txt", "c.txt");
+    std::fs::write(program.home.join("config/rules.toml"), not_c).unwrap();
+    let mut running = resumed(&program, running);
+    hang_up(&program, &mut running, READ);
+    // The question of the first process may still wait.
+    program.server.release();
+    assert_eq!(running.finish().code, 0);
+    let [change] = changes(&program).try_into().unwrap();
+    let budget = &change["budget"];
+    assert_eq!((&budget["steps_max"], &budget["tokens_max"]), (&json!(7), &json!(5_000_000)), "{change}");
+    let files = ["a.txt", "b.txt", "c.txt"].map(|path| program.file(path).is_some());
+    assert_eq!(files, [true, false, false], "{:?}", program.kinds());
+    program.verify();
+}
+
+#[test]
+fn rules_that_were_chosen_on_the_way_stay_chosen() {
+    let program = Program::with_turns(vec![
+        Turn::text("never heard").hold(),
+        write("a.txt").hold(),
+        write("b.txt"),
+        Turn::text("Done."),
+        Turn::text("Done."),
+    ]);
+    let mut running = begin(&program, &[]);
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.finish().code, 130);
+    std::fs::write(program.workspace.join("own.toml"), NOT_B).unwrap();
+    assert_eq!(program.output(&["runs", "configure", "last", "--policy", "own.toml"]).code, 0);
+    configure(&program, "[policy]\nfile = \"rules.toml\"\n");
+    std::fs::write(program.home.join("config/rules.toml"), "default = \"allow\"\n").unwrap();
+    let mut running = program.spawn(&["runs", "resume", "last"]);
+    program.wait_for_model_calls(2);
+    hang_up(&program, &mut running, READ);
+    // The question of the first process may still wait.
+    program.server.release();
+    assert_eq!(running.finish().code, 0);
+    assert_eq!((program.file("a.txt").as_deref(), program.file("b.txt")), (Some("x\n"), None), "{:?}", program.kinds());
+}
+
+#[test]
+fn a_run_of_a_version_that_did_not_write_down_what_was_chosen_keeps_its_rules_and_says_so() {
+    let program = Program::with_turns(vec![write("a.txt").hold(), Turn::text("Done."), Turn::text("Done.")]);
+    let blob = b"[]".to_vec();
+    let store = homarus_store::Store::open(homarus_store::Options::new(program.home.join("state"))).unwrap();
+    let mut old = homarus_test_kit::histories::accepted("agent", "hello", false);
+    let hash = homarus_contract::ids::Hash::of(&blob);
+    (old.system, old.tools, old.orientation) = (hash, hash, hash);
+    old.models = vec!["openai/scripted".parse().unwrap()];
+    old.profile.rules = NOT_B.to_owned();
+    old.workspace.clone_from(&program.workspace);
+    assert_eq!(old.chosen, None);
+    program.runtime.block_on(store.accept(old, vec![blob])).unwrap();
+    drop(store);
+    program.wait_until_unowned();
+    let mut running = program.spawn(&["runs", "resume", "last"]);
+    program.wait_for_model_calls(1);
+    hang_up(&program, &mut running, READ);
+    running.finish();
+    let [change] = changes(&program).try_into().unwrap();
+    let why = change["why"].as_str().unwrap();
+    assert!(why.contains("rules stay and are not those of the configuration"), "{why}");
+    assert_eq!(change["profile"]["rules"].as_str().unwrap_or(NOT_B), NOT_B, "{change}");
 }
 
 #[test]

@@ -80,6 +80,31 @@ fn what_was_stopped_on_purpose_goes_on_only_when_that_is_said() {
 }
 
 #[test]
+fn a_conversation_whose_turn_is_over_has_ended_well() {
+    let program = held(1, "Done.");
+    let mut running = program.spawn(&["run", "hello", "--conversation", "--json"]);
+    program.wait_for_model_calls(1);
+    running.kill();
+    program.wait_until_unowned();
+    let done = program.output(&["runs", "resume-all", "--json"]);
+    let last = response(&done.stdout);
+    assert_eq!((done.code, &last["completed"], &last["waiting"]), (0, &json!(1), &json!(0)), "{done:?}");
+    assert_eq!(program.show()["status"], "waiting", "for the next message");
+}
+
+#[test]
+fn a_run_that_is_cancelled_meanwhile_is_told_as_cancelled() {
+    let program = held(2, "Done.");
+    interrupted(&program, 1);
+    let mut all = program.spawn(&["runs", "resume-all", "--json"]);
+    program.wait_for_model_calls(2);
+    assert_eq!(program.output(&["runs", "cancel", "last"]).code, 0);
+    let done = all.finish();
+    let last = response(&done.stdout);
+    assert_eq!((done.code, &last["ended_otherwise"]), (130, &json!(1)), "{done:?}");
+}
+
+#[test]
 fn a_run_that_cannot_go_on_does_not_keep_the_others_from_it() {
     let program = held(2, "Done.");
     let keys = [("ANTHROPIC_API_KEY", "sk-ant-test"), ("ANTHROPIC_BASE_URL", &program.server.base_url())];

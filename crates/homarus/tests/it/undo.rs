@@ -17,6 +17,19 @@ fn run(program: &Program) -> String {
     done.json_lines().last().unwrap()["run_id"].as_str().unwrap().to_owned()
 }
 
+/// The paths of `conflicts` or `refused`.
+fn paths_of(response: &Value, list: &str) -> Vec<String> {
+    response[list].as_array().unwrap().iter().map(|note| note["path"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What a dry run says, which changes nothing and ends well.
+fn foreseen(program: &Program) -> Value {
+    let before = picture(program);
+    let dry = program.output(&["undo", "--dry-run", "--json"]);
+    assert_eq!((dry.code, picture(program)), (0, before), "{dry:?}");
+    json_of(&dry)
+}
+
 fn json_of(done: &Done) -> Value {
     serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"))
 }
@@ -142,9 +155,16 @@ fn what_was_changed_since_stays_and_the_rest_is_undone() {
     run(&program);
     std::fs::write(program.workspace.join("seed.txt"), "mine\n").unwrap();
     std::fs::write(program.workspace.join("made"), "mine too\n").unwrap();
+    let dry = foreseen(&program);
+    assert_eq!(dry["summary"], "1 path would be undone. Not undone: 2 that were changed since, 0 that cannot be.");
+    let text = program.output(&["undo", "--dry-run"]).stdout;
+    assert!(text.contains("made: was changed since, and stays") && !text.contains("mine"), "{text}");
     let undone = program.output(&["undo", "--yes", "--json"]);
     assert_eq!(undone.code, 1, "{undone:?}");
     let undone = json_of(&undone);
+    for list in ["conflicts", "refused"] {
+        assert_eq!(paths_of(&dry, list), paths_of(&undone, list), "{dry}");
+    }
     assert_eq!(undone["undone"], json!(["other"]), "{undone}");
     let conflicts: Vec<_> =
         undone["conflicts"].as_array().unwrap().iter().map(|note| note["path"].as_str().unwrap()).collect();
@@ -169,9 +189,12 @@ fn a_file_too_large_to_keep_is_named_and_the_rest_is_undone() {
     std::fs::write(program.workspace.join("big"), "x".repeat(1 << 20)).unwrap();
     std::fs::write(program.workspace.join("huge"), "x".repeat((1 << 20) + 1)).unwrap();
     run(&program);
+    let dry = foreseen(&program);
+    assert_eq!(dry["summary"], "2 paths would be undone. Not undone: 0 that were changed since, 1 that cannot be.");
     let undone = program.output(&["undo", "--yes", "--json"]);
     assert_eq!(undone.code, 1, "{undone:?}");
     let undone = json_of(&undone);
+    assert_eq!((&dry["conflicts"], &dry["refused"]), (&undone["conflicts"], &undone["refused"]));
     assert_eq!(undone["undone"], json!(["big", "seed.txt"]), "{undone}");
     assert_eq!(undone["refused"][0]["path"], "huge");
     assert!(undone["refused"][0]["note"].as_str().unwrap().contains("not kept"), "{undone}");
@@ -196,11 +219,12 @@ fn nobody_is_asked_without_a_terminal_and_another_process_may_answer() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
         assert!(question["diff"].as_str().unwrap().contains("-x\n"), "{question}");
-        let mut args = vec!["runs", "approve", "last"];
+        let mut args = vec!["runs", "approve", "last", "--why", "\x1b[2Jseen"];
         args.extend(deny.then_some("--deny"));
         assert_eq!(program.output(&args).code, 0);
         let done = running.finish();
         assert_eq!(done.code, code, "{done:?}");
+        assert!(!done.stdout.contains('\x1b') && done.stdout.contains("␛[2Jseen") == deny, "{done:?}");
         assert_eq!(program.file("seed.txt").as_deref(), Some(expected));
     }
 }
@@ -219,6 +243,10 @@ fn a_request_that_reads_like_an_undo_run_is_none() {
     // The script ends before this run does: it has changed the file by then.
     program.output(&["run", &request, "--approvals", "auto", "--steps-max", "2"]);
     assert_eq!(program.file("a").as_deref(), Some("y\n"));
+    // It is undone like any other, and first, as the newest.
+    let undone = json_of(&program.output(&["undo", "--yes", "--json"]));
+    assert_ne!(undone["run"], id.as_str(), "{undone}");
+    assert_eq!(program.file("a").as_deref(), Some("x\n"));
     let diff = json_of(&program.output(&["undo", &id, "--dry-run", "--json"]));
     assert!(diff["summary"].as_str().unwrap().starts_with("1 path "), "{diff}");
 }

@@ -1,6 +1,9 @@
 //! What a diff may hold at all, wherever it comes from: checked when a layer is filled, and again when it is merged.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use homarus_contract::{
     ids::Hash,
@@ -21,11 +24,11 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// `workspace`: the folder and its path.
-    pub fn in_diff(changes: &[Change], workspace: (&Root, &Path)) -> Self {
+    /// `workspace`: the folder and its path. `own`: paths of Homarus itself.
+    pub fn in_diff(changes: &[Change], workspace: (&Root, &Path), own: &[PathBuf]) -> Self {
         let is_end = |change: &&Change| matches!(change.new, Entry::File { .. } | Entry::Symlink { .. });
         let ends = changes.iter().filter(is_end).map(|change| change.path.clone()).collect();
-        Self { linked: Linked::of(workspace.0, workspace.1), ends }
+        Self { linked: Linked::of(workspace.0, workspace.1, own), ends }
     }
 
     /// Why this change can never be merged, if it cannot.

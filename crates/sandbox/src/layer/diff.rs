@@ -3,7 +3,13 @@
 //! In an overlay's upper layer a removed path is a character device 0:0, and a folder that
 //! replaced another carries the attribute `user.overlay.opaque`.
 
-use std::{collections::BTreeSet, fs, io, os::unix::fs::PermissionsExt, path::Path, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use homarus_contract::{
     ids::Hash,
@@ -34,13 +40,19 @@ const SYNC_EACH_MAX: usize = 64;
 
 /// The diff of a layer over its workspace. `began`: a path the workspace's owner changed after it
 /// gets an `old` nothing is equal to, so that its merge is a conflict. `bytes_max`: files that are larger together are
-/// refused as a whole, unread.
-pub fn read(workspace: &Path, upper: &Path, began: SystemTime, bytes_max: u64) -> io::Result<LayerDiff> {
+/// refused as a whole, unread. `own`: paths of Homarus itself, which no diff may hold.
+pub fn read(
+    workspace: &Path,
+    own: &[PathBuf],
+    upper: &Path,
+    began: SystemTime,
+    bytes_max: u64,
+) -> io::Result<LayerDiff> {
     let began = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     open_up(upper)?;
     let (lower, upper) = (Root::open(workspace)?, Root::open(upper)?);
     // Most calls change nothing.
-    let linked = if upper.names(".", 0)?.is_empty() { Linked::default() } else { Linked::of(&lower, workspace) };
+    let linked = if upper.names(".", 0)?.is_empty() { Linked::default() } else { Linked::of(&lower, workspace, own) };
     let mut walk = Walk {
         lower,
         upper,

@@ -61,7 +61,7 @@ fn layer(root: &Path, files: &[(&str, Vec<u8>)], removed: &[&str]) -> LayerDiff 
 }
 
 fn run(root: &Path, diff: &LayerDiff) -> Result<homarus_contract::sandbox::MergeReport, Failed> {
-    merge::run(&root.join("workspace"), &root.join("upper"), &root.join("kept"), diff)
+    merge::run(&root.join("workspace"), &[], &root.join("upper"), &root.join("kept"), diff)
 }
 
 fn is_full(error: &io::Error) -> bool {

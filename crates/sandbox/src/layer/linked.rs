@@ -1,7 +1,8 @@
 //! Protected paths that are somewhere else in the workspace, because a link of its owner's leads there: `.config`
-//! that is a link to `dotfiles/config`. What programs obey is then there, whether it exists yet or not.
+//! that is a link to `dotfiles/config`. What programs obey is then there, whether it exists yet or not. And what of
+//! Homarus itself lies in the workspace, such as its configuration.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::beneath::{Root, join};
 use crate::protected::{self, Shape};
@@ -16,24 +17,31 @@ pub struct Linked(Vec<Place>);
 struct Place {
     /// Where the links lead, relative to the workspace.
     path: String,
-    /// The protected path.
-    from: &'static str,
+    why: String,
 }
 
 impl Linked {
-    /// `at`: the workspace's path, which absolute links begin with.
-    pub fn of(workspace: &Root, at: &Path) -> Self {
+    /// `at`: the workspace's path, which absolute links begin with. `own`: paths of Homarus itself, without links.
+    pub fn of(workspace: &Root, at: &Path, own: &[PathBuf]) -> Self {
         let there = protected::all().filter(|path| path.split('/').next().is_some_and(|name| workspace.has(name)));
-        Self(there.filter_map(|from| Some(Place { path: led(workspace, at, from)?, from })).collect())
+        let linked = there.filter_map(|from| {
+            let why = format!("`{from}`, which is protected, is a link that leads here");
+            Some(Place { path: led(workspace, at, from)?, why })
+        });
+        let own = own.iter().filter_map(|path| {
+            let path = path.strip_prefix(at).ok()?.to_str()?.to_owned();
+            Some(Place { path, why: "it is of Homarus itself, which only you change".to_owned() })
+        });
+        Self(linked.chain(own).collect())
     }
 
-    /// Why nothing of this shape may be put at this path, if it may not for the sake of a link.
+    /// Why nothing of this shape may be put at this path, if it may not for the sake of these places.
     pub fn refusal(&self, path: &str, shape: Shape) -> Option<String> {
         let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         let place = self.0.iter().find(|place| {
             path == place.path || is_below(path, &place.path) || (shape == Shape::Link && is_below(&place.path, path))
         })?;
-        Some(format!("`{}`, which is protected, is a link that leads here", place.from))
+        Some(place.why.clone())
     }
 }
 
@@ -100,7 +108,7 @@ mod tests {
             symlink(target, at(path)).unwrap();
         }
         symlink(at("absolute"), at(".profile")).unwrap();
-        let linked = Linked::of(&Root::open(folder.path()).unwrap(), folder.path());
+        let linked = Linked::of(&Root::open(folder.path()).unwrap(), folder.path(), &[]);
         for (path, refused) in [
             ("dotfiles/config/git/config", true),
             ("dotfiles/config/git", true),
@@ -119,5 +127,25 @@ mod tests {
         assert!(linked.refusal("dotfiles", Shape::Link).is_some());
         assert!(linked.refusal("dotfiles/config", Shape::Link).is_some());
         assert!(linked.refusal("src", Shape::Link).is_none());
+    }
+
+    #[test]
+    fn what_is_of_homarus_itself_is_protected_there_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = ["home/config", "h.toml"].map(|path| folder.path().join(path));
+        let linked = Linked::of(&Root::open(folder.path()).unwrap(), folder.path(), &own);
+        for (path, shape, refused) in [
+            ("h.toml", Shape::Other, true),
+            ("h.toml", Shape::Link, true),
+            ("h.toml/x", Shape::Other, true),
+            ("home/config/homarus.toml", Shape::Other, true),
+            ("home/config", Shape::Folder, true),
+            ("home", Shape::Link, true),
+            ("home", Shape::Folder, false),
+            ("home/other", Shape::Other, false),
+            ("h.toml.bak", Shape::Other, false),
+        ] {
+            assert_eq!(linked.refusal(path, shape).is_some(), refused, "{path} {shape:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::{
     fs, io,
     io::Read,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use homarus_contract::{
@@ -38,8 +38,14 @@ pub enum Failed {
     Halfway(io::Error),
 }
 
-/// `kept`: the folder for versions in conflict.
-pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> Result<MergeReport, Failed> {
+/// `own`: paths of Homarus itself, which no merge changes. `kept`: the folder for versions in conflict.
+pub fn run(
+    workspace: &Path,
+    own: &[PathBuf],
+    upper: &Path,
+    kept: &Path,
+    diff: &LayerDiff,
+) -> Result<MergeReport, Failed> {
     let root = Root::open(workspace).map_err(Failed::Untouched)?;
     let mut merge = Merge {
         workspace: root,
@@ -49,7 +55,7 @@ pub fn run(workspace: &Path, upper: &Path, kept: &Path, diff: &LayerDiff) -> Res
         locked: Vec::new(),
         report: MergeReport::default(),
     };
-    merge.check(diff, workspace).map_err(Failed::Untouched)?;
+    merge.check(diff, workspace, own).map_err(Failed::Untouched)?;
     merge.unlock(diff);
     let prepared = diff.changes.iter().try_for_each(|change| merge.prepare(change));
     let done = match prepared {
@@ -94,8 +100,8 @@ impl Merge<'_> {
     }
 
     /// The diff is ours, but it went through the journal; what it may touch is checked again.
-    fn check(&self, diff: &LayerDiff, workspace: &Path) -> io::Result<()> {
-        let allowed = Allowed::in_diff(&diff.changes, (&self.workspace, workspace));
+    fn check(&self, diff: &LayerDiff, workspace: &Path, own: &[PathBuf]) -> io::Result<()> {
+        let allowed = Allowed::in_diff(&diff.changes, (&self.workspace, workspace), own);
         // Contents wait under a name of their path: two under one would be taken for each other.
         let mut names = BTreeSet::new();
         for change in &diff.changes {
@@ -345,7 +351,7 @@ impl Merge<'_> {
 }
 
 /// For an ordinary user, a folder that is open to its owner may be one that a merge has not locked yet, or has unlocked.
-fn is_same(now: &Entry, wanted: &Entry) -> bool {
+pub fn is_same(now: &Entry, wanted: &Entry) -> bool {
     match (now, wanted) {
         (Entry::Folder { mode: now }, Entry::Folder { mode }) => now == mode || *now == mode | needed_bits(),
         (now, wanted) => now == wanted,

@@ -9,7 +9,6 @@ use std::{
         unix::fs::{PermissionsExt, chown},
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use homarus_contract::sandbox::LayerId;
@@ -23,9 +22,11 @@ pub mod beneath;
 pub mod descent;
 pub mod diff;
 pub mod entry;
+pub mod held;
 pub mod keep;
 pub mod linked;
 pub mod merge;
+pub mod outlook;
 pub mod stage;
 pub mod text;
 
@@ -33,9 +34,6 @@ pub mod text;
 mod full;
 #[cfg(test)]
 mod tests;
-
-/// Among the folders of runs, whose names have no dot: layers nothing was written to, until they are removed.
-const UNUSED: &str = ".unused";
 
 /// Where layers and versions in conflict are kept.
 #[derive(Debug, Clone)]
@@ -60,61 +58,19 @@ impl Layers {
         self.state_dir.join("conflicts").join(id.run.as_str()).join(id.call.as_str())
     }
 
-    /// An empty layer whose root looks like the workspace's, for that is what the call will see.
+    /// The layer of a call, empty.
     pub fn create(&self, id: &LayerId, mode: u32, owner: Option<(u32, u32)>) -> io::Result<LayerSpec> {
         let folder = self.folder(id);
         gone(remove_tree(&folder))?;
+        self.own()?;
+        make(&folder, mode, owner)
+    }
+
+    /// Nobody else looks into layers.
+    fn own(&self) -> io::Result<()> {
         let layers = self.state_dir.join("layers");
         fs::create_dir_all(&layers)?;
-        fs::set_permissions(&layers, Permissions::from_mode(0o700))?;
-        let layer = LayerSpec { upper: folder.join("upper"), work: folder.join("work") };
-        make_all(&layer.upper)?;
-        fs::create_dir_all(&layer.work)?;
-        fs::set_permissions(&layer.upper, Permissions::from_mode(mode & 0o777))?;
-        if let Some((uid, gid)) = owner {
-            chown(&layer.upper, Some(uid), Some(gid))?;
-        }
-        let folder = fs::canonicalize(&folder)?;
-        Ok(LayerSpec { upper: folder.join("upper"), work: folder.join("work") })
-    }
-
-    /// Takes a layer out of its place at once, for [`remove_tree`] to remove when there is time, and the run's folder with
-    /// [`Self::remove_empty`]. Should this process be killed before that, the next one does it ([`Self::sweep`]).
-    pub fn set_aside(&self, id: &LayerId) -> io::Result<PathBuf> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let folder = self.folder(id);
-        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let aside = self.unused().join(name);
-        // One that somebody with our number left.
-        gone(remove_tree(&aside))?;
-        fs::create_dir_all(self.unused())?;
-        fs::rename(&folder, &aside)?;
-        Ok(aside)
-    }
-
-    /// Removes the folders of runs in which no layer is. Another process that is about to put one there makes it anew.
-    pub fn remove_empty(&self) {
-        for entry in fs::read_dir(self.state_dir.join("layers")).into_iter().flatten().flatten() {
-            if entry.file_name() != UNUSED {
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
-    }
-
-    /// Removes what processes that are gone had set aside. What cannot be removed only takes up space.
-    pub fn sweep(&self) {
-        self.remove_empty();
-        for entry in fs::read_dir(self.unused()).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let process = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
-            if process.is_none_or(|process| !Path::new("/proc").join(process.to_string()).exists()) {
-                let _ = remove_tree(&entry.path());
-            }
-        }
-    }
-
-    fn unused(&self) -> PathBuf {
-        self.state_dir.join("layers").join(UNUSED)
+        fs::set_permissions(&layers, Permissions::from_mode(0o700))
     }
 
     /// Removes a layer, and the run's folder with its last one. No error if there is none.
@@ -124,6 +80,19 @@ impl Layers {
         remove_if_last(&folder);
         Ok(())
     }
+}
+
+/// An empty layer whose root looks like the workspace's, for that is what the call will see.
+fn make(folder: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<LayerSpec> {
+    make_all(&folder.join("upper"))?;
+    let folder = fs::canonicalize(folder)?;
+    let layer = LayerSpec { upper: folder.join("upper"), work: folder.join("work") };
+    fs::create_dir_all(&layer.work)?;
+    fs::set_permissions(&layer.upper, Permissions::from_mode(mode & 0o777))?;
+    if let Some((uid, gid)) = owner {
+        chown(&layer.upper, Some(uid), Some(gid))?;
+    }
+    Ok(layer)
 }
 
 /// Removes the run's folder if no other call of the run has a layer there.
@@ -185,25 +154,6 @@ mod beside {
     use homarus_contract::ids::{CallId, RunId};
 
     use super::*;
-
-    #[test]
-    fn what_a_killed_process_set_aside_is_swept_and_nothing_else() {
-        let state = tempfile::tempdir().unwrap();
-        let layers = Layers::new(state.path());
-        let id = LayerId { run: RunId::parse("r1").unwrap(), call: CallId::new(1, 0), attempt: 1 };
-        layers.create(&id, 0o755, None).unwrap();
-        let ours = layers.set_aside(&id).unwrap();
-        assert!(ours.is_dir() && !layers.upper(&id).exists());
-        layers.remove_empty();
-        assert!(!state.path().join("layers/r1").exists() && ours.is_dir());
-        // No process has this number.
-        let theirs = state.path().join("layers/.unused").join(format!("{}-0", u32::MAX));
-        fs::create_dir_all(theirs.join("work/work")).unwrap();
-        layers.create(&id, 0o755, None).unwrap();
-        layers.sweep();
-        assert!(!theirs.exists() && ours.is_dir(), "ours is removed by whoever set it aside");
-        assert!(layers.upper(&id).is_dir());
-    }
 
     /// A call made it: no path leads to its end, and a thread has little room for recursion.
     #[test]

@@ -16,20 +16,23 @@ use super::{
     text,
 };
 
-/// Writes the files of `changes` into `upper` and answers what can be merged.
+const NOT_KEPT: &str = "its content was not kept: it was too large";
+
+/// Writes the files of `changes` into `upper` and answers what can be merged. `own`: paths of Homarus itself.
 pub fn write(
     workspace: &Path,
+    own: &[PathBuf],
     upper: &Path,
     mut changes: Vec<Change>,
     contents: &ContentSource,
 ) -> io::Result<LayerDiff> {
     if changes.len() > CHANGES_MAX {
-        let why = format!("more than {CHANGES_MAX} paths at once");
+        let why = too_many();
         return Ok(LayerDiff { changes: Vec::new(), refused: vec![(".".to_owned(), why.clone())], text: why });
     }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     let lower = Root::open(workspace)?;
-    let allowed = Allowed::in_diff(&changes, (&lower, workspace));
+    let allowed = Allowed::in_diff(&changes, (&lower, workspace), own);
     let mut diff = LayerDiff::default();
     for change in changes {
         let put = match allowed.why_never(&change) {
@@ -47,14 +50,24 @@ pub fn write(
     Ok(diff)
 }
 
+pub fn too_many() -> String {
+    format!("more than {CHANGES_MAX} paths at once")
+}
+
+/// Why a change cannot be made although it may be, if it cannot: its content is not there.
+pub fn why_not_kept(change: &Change, contents: &ContentSource) -> Option<String> {
+    match &change.new {
+        Entry::File { hash, .. } if contents(hash).is_none() => Some(NOT_KEPT.to_owned()),
+        _ => None,
+    }
+}
+
 /// The inner error says why this change can never be merged.
 fn put(upper: &Path, change: &Change, contents: &ContentSource) -> io::Result<Result<(), String>> {
     let Some(to) = inside(upper, &change.path) else { return Ok(Err("the path climbs".to_owned())) };
     match &change.new {
         Entry::File { hash, .. } => {
-            let Some(content) = contents(hash) else {
-                return Ok(Err("its content was not kept: it was too large".to_owned()));
-            };
+            let Some(content) = contents(hash) else { return Ok(Err(NOT_KEPT.to_owned())) };
             make_parent(upper, &to)?;
             fs::write(&to, content)?;
         }
@@ -108,7 +121,7 @@ mod tests {
         let changes =
             vec![change("a", link.clone()), change("a/x", file.clone()), change("b", file), change(".m2", link)];
         let contents: ContentSource = Arc::new(|_| Some(b"x".to_vec()));
-        let diff = write(&workspace, &upper, changes, &contents).unwrap();
+        let diff = write(&workspace, &[], &upper, changes, &contents).unwrap();
         let paths = |path: &Change| path.path.clone();
         assert_eq!(diff.changes.iter().map(paths).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(diff.refused.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), [".m2", "a/x"]);

@@ -19,8 +19,8 @@ use homarus_contract::{
 };
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 
-use super::{diff, keep, merge, stage};
-use crate::options::KeepLimits;
+use super::{diff, keep, merge, outlook::outlook, stage};
+use crate::options::{KeepLimits, Options};
 
 /// Of each half; the halves run beside each other.
 const ROUND_TRIPS: u64 = 5_000;
@@ -243,13 +243,13 @@ impl Case {
         unmount(at("view"), UnmountFlags::empty()).unwrap();
         assert_eq!(seen, after, "case {number}: the overlay itself: {ops:?}");
         assert_eq!(picture(&workspace), before, "case {number}: the workspace before any merge");
-        let diff = diff::read(&workspace, &at("upper"), began, u64::MAX).unwrap();
+        let diff = diff::read(&workspace, &[], &at("upper"), began, u64::MAX).unwrap();
         assert!(diff.refused.is_empty(), "case {number}: {:?}", diff.refused);
         Self { folder, workspace, ops, before, after, diff, chance }
     }
 
     fn merge(&self, upper: &str, diff: &LayerDiff) -> MergeReport {
-        let merged = merge::run(&self.workspace, &self.folder.join(upper), &self.folder.join("kept"), diff);
+        let merged = merge::run(&self.workspace, &[], &self.folder.join(upper), &self.folder.join("kept"), diff);
         merged.unwrap_or_else(|error| {
             panic!("{error:?}: {:?}\n{:?}\n{:?}", self.ops, diff.changes, picture(&self.workspace))
         })
@@ -267,7 +267,7 @@ impl Case {
             |change: &Change| Change { path: change.path.clone(), old: change.new.clone(), new: change.old.clone() };
         let changes = diff.changes.iter().map(back).collect();
         fs::create_dir(self.folder.join(upper)).unwrap();
-        let staged = stage::write(&self.workspace, &self.folder.join(upper), changes, contents).unwrap();
+        let staged = stage::write(&self.workspace, &[], &self.folder.join(upper), changes, contents).unwrap();
         assert!(staged.refused.is_empty(), "{:?}", staged.refused);
         let kept = self.contents(upper, &staged);
         let report = self.merge(upper, &staged);
@@ -311,10 +311,13 @@ fn meddled(root: &Path, number: u64) {
         apply(&case.workspace, &op);
     }
     let before = picture(&case.workspace);
+    let (options, contents): (_, ContentSource) = (Options::new("/nowhere"), Arc::new(|_| Some(Vec::new())));
+    let foreseen = outlook(&options, &case.workspace, case.diff.changes.clone(), &contents).unwrap();
     let report = case.merge("upper", &case.diff);
     let after = picture(&case.workspace);
     let context = format!("case {number}: {:?}\n{:?}\n{report:?}", case.ops, case.diff.changes);
     let conflicts: Vec<&str> = report.conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
+    assert_eq!(foreseen.conflicts, conflicts, "as foreseen, {context}");
     let of = |picture: &Picture, path: &str| picture.get(path).cloned().unwrap_or(Entry::Absent);
     for change in &case.diff.changes {
         let path = change.path.as_str();

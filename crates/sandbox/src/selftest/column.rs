@@ -30,7 +30,7 @@ use crate::{
     cgroup::Groups,
     layer::{Layers, diff, merge},
     plan::Host,
-    probe,
+    probe::{self, With},
     zygote::Zygote,
 };
 
@@ -79,7 +79,12 @@ fn run(ask: &Ask) -> io::Result<()> {
         say(&Said::Began(id.clone()))?;
         let began = Instant::now();
         let mut cell = match (catalogue::find(id), machine::find(id)) {
-            (Some(attack), _) => Trial { ask, groups: &groups, ears: &ears, exe: &exe, attack }.run()?,
+            (Some(attack), _) => {
+                // Most calls find a sandbox that shows all already; the first one, and some others, do not.
+                let tried = |ahead| Trial { ask, groups: &groups, ears: &ears, exe: &exe, attack, ahead }.run();
+                let first = tried(true)?;
+                if first.verdict == Verdict::Held { tried(false)? } else { first }
+            }
             (None, Some(condition)) => machine::judge(condition, ask)?,
             (None, None) => return Err(io::Error::other(format!("there is no attack `{id}`"))),
         };
@@ -103,6 +108,8 @@ pub struct Trial<'a> {
     pub ears: &'a Ears,
     pub exe: &'a Path,
     pub attack: &'a Attack,
+    /// Whether the sandbox shows what the call sees before it comes, where that is possible.
+    pub ahead: bool,
 }
 
 /// What the call left.
@@ -155,7 +162,8 @@ impl Trial<'_> {
         let read_only = self.attack.scene == Scene::ReadOnly;
         let layers = Layers::new(&options.state_dir);
         let owner = host.id_maps.is_some().then_some((host.uid, host.gid));
-        let layer = if read_only { None } else { Some(layers.create(&id, 0o755, owner).map_err(text)?) };
+        let made = layers.create(&id, 0o755, owner).map_err(text)?;
+        let layer = (!read_only).then(|| made.clone());
         let spec = ExecSpec {
             layer: id,
             workspace: fs::canonicalize(world.workspace()).map_err(text)?,
@@ -176,11 +184,20 @@ impl Trial<'_> {
         let began = SystemTime::now();
         // A new one each time: it inherits what the host is careless with.
         let zygote = Zygote::new(self.exe);
-        let done = probe::one(&options, &zygote, &host, self.groups, &spec, layer.clone(), stdin)
-            .map_err(|failure| format!("{}: {}", failure.step, failure.detail))?;
+        let with = With {
+            options: &options,
+            zygote: &zygote,
+            host: &host,
+            groups: self.groups,
+            layer: layer.clone(),
+            ahead: self.ahead.then_some(made),
+        };
+        let done = probe::one(with, &spec, stdin).map_err(|failure| format!("{}: {}", failure.step, failure.detail))?;
         drop((careless, terminal));
         let diff = match &layer {
-            Some(layer) => diff::read(&spec.workspace, &layer.upper, began, options.layer_bytes_max).map_err(text)?,
+            Some(layer) => {
+                diff::read(&spec.workspace, &[], &layer.upper, began, options.layer_bytes_max).map_err(text)?
+            }
             None => LayerDiff::default(),
         };
         Ok(After { exit: done.exit, stderr: done.stderr, tries: notes(&done.stdout), diff })
@@ -226,7 +243,7 @@ impl Trial<'_> {
         let layers = Layers::new(&world.state());
         let id = layer_id().map_err(io::Error::other)?;
         let workspace = fs::canonicalize(world.workspace())?;
-        if let Err(error) = merge::run(&workspace, &layers.upper(&id), &layers.conflicts(&id), &after.diff) {
+        if let Err(error) = merge::run(&workspace, &[], &layers.upper(&id), &layers.conflicts(&id), &after.diff) {
             return Ok(vec![format!("the layer could not be merged: {error:?}")]);
         }
         let mut wrong = Vec::new();

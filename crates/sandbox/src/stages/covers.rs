@@ -26,7 +26,8 @@ pub fn workspace(workspace: &WorkspaceSpec, source: &OwnedFd, seen: &Path) -> Re
         }
     }
     for path in &workspace.secret {
-        if let Some((path, is_folder)) = part(source, seen, path)? {
+        // What lies in something covered is out of sight with it.
+        if let Some((path, is_folder)) = part(source, seen, path)?.filter(|(path, _)| is_there(path)) {
             cover(&path, is_folder)?;
         }
     }
@@ -48,6 +49,10 @@ pub fn hidden(paths: &[PathBuf]) -> Result<(), StageFailure> {
 /// Whether a folder of the workspace is there, with no link on the way.
 pub fn is_plain_folder(source: &OwnedFd, relative: &str) -> bool {
     found(source, relative) == Ok(true)
+}
+
+fn is_there(path: &Path) -> bool {
+    !matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn cover(path: &Path, is_folder: bool) -> Result<(), StageFailure> {

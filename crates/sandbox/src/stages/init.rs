@@ -25,7 +25,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use super::{
     confine, failed,
     launcher::{self, Launcher, Role},
-    mounts, outer, watch, wayout,
+    mounts, outer, watch, wayout, workspace,
 };
 use crate::{
     handoff,
@@ -43,7 +43,7 @@ pub struct Begun {
     pub _lock: Option<OwnedFd>,
 }
 
-pub fn run(begun: Begun) -> i32 {
+pub fn run(begun: &Begun) -> i32 {
     if let Err(failure) = begin(&io::stdin()) {
         eprintln!("sandbox: {}", failed(&failure));
         return 125;
@@ -51,7 +51,11 @@ pub fn run(begun: Begun) -> i32 {
     // Everything that does not need the call; then it may take any time until the call comes.
     let launcher = match mounts::base(&begun.base).and_then(|()| launcher::fork()) {
         Ok(Role::Init(launcher)) => launcher,
-        Ok(Role::Launcher(line)) => return launcher::run(&begun, &line),
+        Ok(Role::Launcher(line)) => return launcher::run(begun, &line),
+        Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
+    };
+    let ahead = match show_ahead(&begun.base, &launcher) {
+        Ok(ahead) => ahead,
         Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
     };
     let call = match receive_call(&begun.host) {
@@ -59,7 +63,7 @@ pub fn run(begun: Begun) -> i32 {
         Ok(None) => return 0,
         Err(failure) => return tell(&begun.host, &FromStage::Failed(failure), 125),
     };
-    if let Err(failure) = start(&begun.base, &call, &launcher).and_then(|()| let_go_of_output()) {
+    if let Err(failure) = start(&begun.base, &call, &launcher, ahead).and_then(|()| let_go_of_output()) {
         return tell(&begun.host, &FromStage::Failed(failure), 125);
     }
     let Call { spec, memory, stdin } = call;
@@ -112,7 +116,12 @@ fn hung_up(socket: &impl AsFd) -> bool {
 }
 
 /// Does for the call what needs capabilities, and lets the launcher do the rest. It tells the host itself.
-fn start(base: &BaseSpec, call: &Call, launcher: &Launcher) -> Result<(), StageFailure> {
+fn start(
+    base: &BaseSpec,
+    call: &Call,
+    launcher: &Launcher,
+    ahead: Option<workspace::Ahead>,
+) -> Result<(), StageFailure> {
     let Call { spec, memory, stdin } = call;
     let mut limits = spec.limits_by_host.clone();
     // Before /proc becomes read-only.
@@ -120,16 +129,41 @@ fn start(base: &BaseSpec, call: &Call, launcher: &Launcher) -> Result<(), StageF
     let way_out: Option<TcpListener> = spec.egress_port.map(wayout::listen).transpose()?;
     confine::bound_segments(spec, &mut limits);
     let namespaces = own_namespaces(&base.host_namespaces)?;
-    let mounts::Mounted { workspace, direct, writable } = mounts::show_call(base, spec)?;
-    // While anybody so much as reads on a mount, the kernel may refuse to make it read-only (it counts who writes down
-    // the time of the access).
-    let ready = handoff::recv::<Ready>(&launcher.line).step("launcher", "wait")?;
-    ready.ok_or_else(|| StageFailure::new("launcher", "ended early"))?;
-    mounts::finish(&writable)?;
+    let mounts::Mounted { workspace, direct, .. } = match ahead {
+        Some(ahead) => {
+            // The host gives it no other call. What is shown is not to be seen by one.
+            let suits = base.ahead.as_ref().is_some_and(|ahead| ahead.suits(spec));
+            let workspace = spec.workspace.as_ref().filter(|_| suits);
+            let workspace =
+                workspace.ok_or_else(|| StageFailure::new("ahead", "what is shown is not what the call sees"))?;
+            workspace::finish_call(ahead, workspace)?
+        }
+        None => {
+            let mounted = mounts::show_call(base, spec)?;
+            wait_for(launcher)?;
+            mounts::finish(&mounted.writable)?;
+            mounted
+        }
+    };
     let message = ToLauncher { limits, namespaces, workspace, direct };
     let mut fds: Vec<BorrowedFd<'_>> = vec![memory.as_fd(), stdin.as_fd()];
     fds.extend(way_out.as_ref().map(AsFd::as_fd));
     handoff::send(&launcher.line, &message, &fds).step("launcher", "send the call")
+}
+
+/// While anybody so much as reads on a mount, the kernel may refuse to make it read-only (it counts who writes down the time
+/// of the access).
+fn wait_for(launcher: &Launcher) -> Result<(), StageFailure> {
+    let ready = handoff::recv::<Ready>(&launcher.line).step("launcher", "wait")?;
+    ready.ok_or_else(|| StageFailure::new("launcher", "ended early")).map(|_| ())
+}
+
+fn show_ahead(base: &BaseSpec, launcher: &Launcher) -> Result<Option<workspace::Ahead>, StageFailure> {
+    let Some(ahead) = &base.ahead else { return Ok(None) };
+    let shown = workspace::show_ahead(base, ahead)?;
+    wait_for(launcher)?;
+    workspace::finish_ahead(&shown)?;
+    Ok(Some(shown))
 }
 
 /// The namespaces that are really other ones than the host's. All must be.

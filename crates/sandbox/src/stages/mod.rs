@@ -21,6 +21,7 @@ mod outer;
 mod seccomp;
 mod watch;
 mod wayout;
+mod workspace;
 mod zygote;
 
 pub(crate) use attempts::Attempt;

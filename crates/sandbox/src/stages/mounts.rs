@@ -24,8 +24,8 @@ use rustix::{
     },
 };
 
-use super::{covers, init::EXE_INSIDE};
-use crate::spec::{BaseSpec, CallSpec, LayerSpec, Show, StageFailure, Step, WorkspaceSpec};
+use super::{covers, init::EXE_INSIDE, workspace};
+use crate::spec::{BaseSpec, CallSpec, Show, StageFailure, Step};
 
 pub const HOME: &str = "/run/home";
 pub const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -74,16 +74,16 @@ pub fn base(spec: &BaseSpec) -> Result<(), StageFailure> {
 
 /// Adds what is the call's own.
 pub fn show_call(base: &BaseSpec, spec: &CallSpec) -> Result<Mounted, StageFailure> {
-    fit_scratch(base, spec)?;
+    fit_scratch(base, spec.limits.memory_bytes, spec.run_as)?;
     show(&spec.show)?;
     let mut direct = false;
     for (source, target) in &spec.readable {
         direct |= bind_foreign(source, target)?;
     }
     covers::hidden(&spec.hidden)?;
-    let mut writable: Vec<PathBuf> = SCRATCH.iter().map(PathBuf::from).collect();
+    let mut writable = scratch_folders();
     let seen_as = match &spec.workspace {
-        Some(workspace) => mount_workspace(workspace, &mut writable, &mut direct)?,
+        Some(workspace) => workspace::mount_with_call(workspace, &mut writable, &mut direct)?,
         None => "none".to_owned(),
     };
     if let Some((source, target)) = &spec.writable {
@@ -106,11 +106,20 @@ pub fn finish(writable: &[PathBuf]) -> Result<(), StageFailure> {
     freeze(writable)
 }
 
-fn show(show: &Show) -> Result<(), StageFailure> {
-    for (path, text) in &show.files {
+pub(super) fn scratch_folders() -> Vec<PathBuf> {
+    SCRATCH.iter().map(PathBuf::from).collect()
+}
+
+pub(super) fn show_files(files: &[(PathBuf, String)]) -> Result<(), StageFailure> {
+    for (path, text) in files {
         make_parent(path)?;
         fs::write(path, text).step("root", &path.display().to_string())?;
     }
+    Ok(())
+}
+
+fn show(show: &Show) -> Result<(), StageFailure> {
+    show_files(&show.files)?;
     for (path, target) in &show.links {
         make_parent(path)?;
         std::os::unix::fs::symlink(target, path).step("root", &path.display().to_string())?;
@@ -176,86 +185,17 @@ fn scratch_size(memory_bytes: u64, share: u64) -> String {
 }
 
 /// Makes it this call's own: its size, its owner.
-fn fit_scratch(base: &BaseSpec, spec: &CallSpec) -> Result<(), StageFailure> {
+pub(super) fn fit_scratch(base: &BaseSpec, memory_bytes: u64, run_as: Option<(u32, u32)>) -> Result<(), StageFailure> {
     for (path, _, share) in SCRATCH_SHARES {
-        if spec.limits.memory_bytes != base.memory_bytes {
-            let size = data(&scratch_size(spec.limits.memory_bytes, share))?;
+        if memory_bytes != base.memory_bytes {
+            let size = data(&scratch_size(memory_bytes, share))?;
             mount_remount(path, MountFlags::NOSUID | MountFlags::NODEV, size.as_c_str()).step("mount", path)?;
         }
-        if let Some((uid, gid)) = spec.run_as {
+        if let Some((uid, gid)) = run_as {
             std::os::unix::fs::chown(path, Some(uid), Some(gid)).step("mount", path)?;
         }
     }
     Ok(())
-}
-
-fn mount_workspace(
-    workspace: &WorkspaceSpec,
-    writable: &mut Vec<PathBuf>,
-    direct: &mut bool,
-) -> Result<String, StageFailure> {
-    let source = open_old(&workspace.source)?;
-    let found = rustix::fs::fstat(&source).step("workspace", "look at it")?;
-    if (found.st_dev, found.st_ino) != workspace.source_id {
-        return Err(StageFailure::new("workspace", "is not the folder the host sees there"));
-    }
-    make_target(&workspace.target, true)?;
-    // As the mount table will have it: `/var/tmp` is a link here.
-    let target = fs::canonicalize(&workspace.target).step("workspace", "find where it is seen")?;
-    let seen_as = match &workspace.layer {
-        Some(layer) => {
-            overlay(&source, layer, &target)?;
-            writable.push(target.clone());
-            "overlay"
-        }
-        None => {
-            if overlay_read_only(&source, &target).is_err() {
-                mount_bind_recursive(by_descriptor(&source), &target).step("workspace", "bind it read-only")?;
-                remount_read_only(&target)?;
-                *direct = true;
-            }
-            "read-only"
-        }
-    };
-    for path in &workspace.caches {
-        if workspace.layer.is_some() && covers::is_plain_folder(&source, path) {
-            let cache = beneath(&source, path).step("workspace", path)?;
-            let target = target.join(path);
-            mount_bind(by_descriptor(&cache), &target).step("workspace", path)?;
-            let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV;
-            mount_remount(&target, flags, c"").step("workspace", path)?;
-            *direct = true;
-            writable.push(target);
-        }
-    }
-    covers::workspace(workspace, &source, &target)?;
-    Ok(seen_as.to_owned())
-}
-
-fn overlay(source: &OwnedFd, layer: &LayerSpec, target: &Path) -> Result<(), StageFailure> {
-    // By descriptor, because option text gives commas and colons of paths a meaning.
-    let (upper, work) = (open_old(&layer.upper)?, open_old(&layer.work)?);
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},userxattr",
-        by_descriptor(source),
-        by_descriptor(&upper),
-        by_descriptor(&work)
-    );
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    // `volatile`: the layer is synced by us, file by file, so its unmounting need not sync the disk.
-    let fast = data(&format!("{options},volatile"))?;
-    if mount("workspace", target, "overlay", flags, fast.as_c_str()).is_ok() {
-        return Ok(());
-    }
-    mount("workspace", target, "overlay", flags, data(&options)?.as_c_str()).step("overlay", "mount (userxattr)")
-}
-
-/// Through an overlay without an upper layer: nothing can be written, and a socket somebody listens on is no longer the
-/// one that is found. Below a read-only bind it would be.
-fn overlay_read_only(source: &OwnedFd, target: &Path) -> Result<(), StageFailure> {
-    let options = format!("lowerdir={}:{MASK_FOLDER},userxattr", by_descriptor(source));
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY;
-    mount("workspace", target, "overlay", flags, data(&options)?.as_c_str()).step("overlay", "mount read-only")
 }
 
 /// Something a user wants shown. `true`: it had to be bound directly, because other file systems are mounted in it
@@ -272,7 +212,7 @@ fn bind_foreign(source: &Path, target: &Path) -> Result<bool, StageFailure> {
         return Ok(true);
     }
     make_target(target, true)?;
-    if overlay_read_only(&open_old(source)?, target).is_ok() {
+    if workspace::overlay_read_only(&open_old(source)?, target).is_ok() {
         return Ok(false);
     }
     bind_read_only(source, target)?;
@@ -314,7 +254,7 @@ fn freeze_one(target: &Path, flags: MountFlags) -> Result<(), StageFailure> {
 }
 
 /// Makes every mount read-only that is not listed, and checks that it now is.
-fn freeze(writable: &[PathBuf]) -> Result<(), StageFailure> {
+pub(super) fn freeze(writable: &[PathBuf]) -> Result<(), StageFailure> {
     let table = fs::read_to_string("/proc/self/mountinfo").step("mount", "read the mount table")?;
     for (path, options) in table.lines().filter_map(mount_line) {
         if writable.contains(&path) || options.split(',').any(|option| option == "ro") {
@@ -353,17 +293,17 @@ fn in_old(path: &Path) -> PathBuf {
     Path::new(OLD).join(path.strip_prefix("/").unwrap_or(path))
 }
 
-fn open_old(path: &Path) -> Result<OwnedFd, StageFailure> {
+pub(super) fn open_old(path: &Path) -> Result<OwnedFd, StageFailure> {
     let old = rustix::fs::openat(CWD, OLD, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("mount", OLD)?;
     beneath(&old, path.strip_prefix("/").unwrap_or(path)).step("workspace", &path.display().to_string())
 }
 
-fn beneath(folder: &OwnedFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+pub(super) fn beneath(folder: &OwnedFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(openat2(folder, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?)
 }
 
-fn by_descriptor(fd: &OwnedFd) -> String {
+pub(super) fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
@@ -380,7 +320,7 @@ fn make_parent(path: &Path) -> Result<(), StageFailure> {
 }
 
 /// Something to mount on. Below a read-only bind it exists already, as on the host.
-fn make_target(target: &Path, folder: bool) -> Result<(), StageFailure> {
+pub(super) fn make_target(target: &Path, folder: bool) -> Result<(), StageFailure> {
     let what = target.display().to_string();
     if folder {
         return fs::create_dir_all(target).step("root", &what);
@@ -392,7 +332,7 @@ fn make_target(target: &Path, folder: bool) -> Result<(), StageFailure> {
     Ok(())
 }
 
-fn data(text: &str) -> Result<CString, StageFailure> {
+pub(super) fn data(text: &str) -> Result<CString, StageFailure> {
     CString::new(text).step("mount", "options")
 }
 

@@ -31,7 +31,7 @@ use crate::{
 /// What this process is after the fork.
 enum Role {
     Keeper(Kept),
-    Init(init::Begun),
+    Init(Box<init::Begun>),
 }
 
 struct Kept {
@@ -47,7 +47,7 @@ pub fn run() -> i32 {
     let host = io::stdin();
     match begin(&host) {
         Ok(Role::Keeper(kept)) => keep(&host, &kept),
-        Ok(Role::Init(begun)) => init::run(begun),
+        Ok(Role::Init(begun)) => init::run(&begun),
         Err(failure) => {
             // The host may be gone; the code says it as well.
             let _ = handoff::send(&host, &FromStage::Failed(failure.clone()), &[]);
@@ -103,7 +103,7 @@ fn begin(host: &impl AsFd) -> Result<Role, StageFailure> {
         Forked::Child => {
             drop((ours, null));
             dup2_stdin(&theirs).step("pid", "standard input")?;
-            Ok(Role::Init(init::Begun { host: passed, base: spec, _lock: lock }))
+            Ok(Role::Init(Box::new(init::Begun { host: passed, base: spec, _lock: lock })))
         }
         Forked::Parent(id) => {
             let init = Pid::from_raw(id.cast_signed()).ok_or_else(|| StageFailure::new("pid", "no process id"))?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use homarus_contract::{
-    guest::{GUEST_FOLDER, Guest, GuestLauncher, GuestSpec},
+    guest::{GUEST_FOLDER, Guest, GuestFolder, GuestLauncher, GuestSpec},
     sandbox::{Limits, SandboxError},
 };
 
@@ -23,7 +23,7 @@ fn spec(script: &str, folder: Option<PathBuf>) -> GuestSpec {
         env: BTreeMap::new(),
         readable: Vec::new(),
         files: vec![(PathBuf::from("/etc/guest/told.txt"), "a file of its own".to_owned())],
-        folder,
+        folder: folder.map(|path| GuestFolder { path, bytes_max: 8 << 20, files_max: 1_000 }),
         limits: Limits { wall_ms: u64::MAX, ..Limits::default() },
         egress_port: PORT,
     }
@@ -106,4 +106,20 @@ async fn it_ends_when_dropped_and_a_bad_spec_is_refused() {
     let mut bad = spec("true", None);
     bad.files = vec![(PathBuf::from("/etc/../../x"), String::new())];
     assert!(matches!(fixture.sandbox.launch_guest(bad), Err(SandboxError::Refused(_))));
+}
+
+/// What it writes there is kept: a page could fill the disk.
+#[tokio::test]
+async fn it_ends_when_its_folder_holds_too_much() {
+    let fixture = Fixture::new();
+    for script in ["while head -c 1M /dev/zero; do :; done > big", "while :; do : > file$((++n)); done"] {
+        let folder = fixture.dir.path().join("profile");
+        fs::create_dir(&folder).unwrap();
+        let script = format!("cd {GUEST_FOLDER}; ulimit -f 65536; {script}; sleep 4343");
+        let guest = fixture.sandbox.launch_guest(spec(&script, Some(folder.clone()))).unwrap();
+        let mut nothing = String::new();
+        File::from(guest.stdout).read_to_string(&mut nothing).unwrap();
+        assert!((guest.complaints)().contains("its folder may hold 8 MiB"), "{}", (guest.complaints)());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -9,16 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::fixture::{Fixture, helper, processes_with};
-
-/// Waits until `done` or fails: a bound, not a measurement.
-fn eventually(what: &str, done: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use crate::fixture::{Fixture, eventually, helper, processes_with};
 
 #[tokio::test]
 async fn survivors_are_gone_when_the_call_returns() {

@@ -1,5 +1,6 @@
 //! Real sandboxes on this host. Attacks come from inside, as scripts a model could have written.
 
+mod ahead;
 mod confinement;
 mod fixture;
 mod gate;
@@ -9,6 +10,7 @@ mod lifetime;
 mod limits;
 mod merging;
 mod ordinary;
+mod own;
 mod selftest;
 mod undoing;
 mod workers;

@@ -98,6 +98,7 @@ pub fn accepted(name: &str) -> Accepted {
             tier: homarus_contract::action::Tier::Internal,
         },
         budget: Budget { cost_max: Some(1_000), tokens_max: 500, steps_max: 3, wall_ms_max: 60_000 },
+        chosen: None,
         conversation: false,
         system: Hash::of(NAMES[0]),
         tools: Hash::of(NAMES[1]),

@@ -8,7 +8,7 @@ use std::{
 
 use homarus_contract::{
     egress::EgressBounds,
-    guest::{GUEST_FOLDER, GuestSpec},
+    guest::{GUEST_FOLDER, GuestFolder, GuestSpec},
     sandbox::Limits,
     text::one_line,
 };
@@ -16,7 +16,7 @@ use homarus_contract::{
 use super::{
     Browser, Options,
     page::{Outline, Page},
-    profile::ProfileName,
+    profile::{PROFILE_BYTES_MAX, PROFILE_FILES_MAX, ProfileName},
     rules::Rules,
 };
 
@@ -125,7 +125,12 @@ fn spec(program: &Path, folder: Option<&Path>, memory_bytes: u64) -> Result<Gues
         env: BTreeMap::new(),
         readable: real.parent().map(Path::to_path_buf).into_iter().collect(),
         files: POLICY_FILES.iter().map(|path| (PathBuf::from(path), POLICY.to_owned())).collect(),
-        folder: folder.map(Path::to_path_buf),
+        folder: folder.map(|folder| GuestFolder {
+            path: folder.to_owned(),
+            // What is ended by this can still be opened the next time.
+            bytes_max: PROFILE_BYTES_MAX / 8 * 7,
+            files_max: PROFILE_FILES_MAX,
+        }),
         limits: Limits {
             wall_ms: u64::MAX,
             cpu_s: CPU_S_MAX,

@@ -5,6 +5,9 @@
 //! the boundary is ours. It starts with the first call that needs it and ends when the run rests.
 
 mod cdp;
+#[cfg(test)]
+pub mod fake;
+mod far;
 mod launch;
 mod page;
 mod profile;
@@ -33,7 +36,8 @@ use page::{Outline, PageError};
 use profile::Held;
 use rules::Rules;
 
-pub use page::{Deed, KEYS, Page};
+pub use far::Far;
+pub use page::{Deed, KEYS, Page, Unacted};
 pub use profile::{Listed, ProfileName, Shelf};
 
 /// Rules and grants name these.
@@ -286,21 +290,21 @@ impl Turn {
         ToolOutput { text, is_error, exit: None, whole, wall_ms: 0, receipt, diff: LayerDiff::default() }
     }
 
-    /// What went wrong, for the model; a browser that is of no use is ended.
-    pub async fn failed(mut self, error: PageError) -> ToolOutput {
-        let refused = self.refused();
-        match error {
-            PageError::Said(why) => self.output(format!("{why}\n{refused}"), true, Vec::new()),
-            PageError::Lost(why) => {
-                let text =
-                    format!("{why}; the browser was ended. Open the page again, or go on without it.\n{refused}");
-                let output = self.output(text, true, Vec::new());
-                if let Some(browser) = self.slot.take() {
-                    let _ = tokio::task::spawn_blocking(move || drop(browser)).await;
-                }
-                output
-            }
+    /// What went wrong before anything was done, for the model; a browser that is of no use is ended.
+    pub async fn failed(self, error: PageError) -> ToolOutput {
+        self.fell_short(Far::Nowhere, error).await
+    }
+
+    /// The same for a call that had come further.
+    pub async fn fell_short(mut self, far: Far, error: PageError) -> ToolOutput {
+        let text = far.told(&error) + "\n" + &self.refused();
+        let output = self.output(text, !matches!(far, Far::Done(_)), Vec::new());
+        if let PageError::Lost(_) = error
+            && let Some(browser) = self.slot.take()
+        {
+            let _ = tokio::task::spawn_blocking(move || drop(browser)).await;
         }
+        output
     }
 }
 

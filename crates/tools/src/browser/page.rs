@@ -39,6 +39,15 @@ pub enum PageError {
     Said(String),
 }
 
+/// An act that failed.
+#[derive(Debug)]
+pub enum Unacted {
+    /// Nothing was done.
+    Not(PageError),
+    /// It may have been done.
+    Perhaps(PageError),
+}
+
 /// A page as it was read.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Outline {
@@ -202,31 +211,46 @@ impl Page {
         self.evaluate_json("JSON.stringify(location.href)").await
     }
 
-    pub async fn act(&mut self, number: Option<usize>, deed: &Deed) -> Result<(), PageError> {
+    pub async fn act(&mut self, number: Option<usize>, deed: &Deed) -> Result<(), Unacted> {
+        let mut ready = Ready::default();
+        if let Some(number) = number {
+            ready = self.ready(number, deed).await?;
+        }
+        if let Some(error) = &ready.error {
+            return Err(Unacted::Not(PageError::Said(refusal(error))));
+        }
+        let given = match deed {
+            Deed::Press(key) => self.press(key).await,
+            Deed::Type(text) if ready.insert && text.is_empty() => self.press(&KEYS[4]).await,
+            Deed::Type(text) if ready.insert => self.ask("Input.insertText", json!({"text": text})).await.map(drop),
+            Deed::Click => match (ready.x, ready.y) {
+                (Some(x), Some(y)) => self.click(x, y).await,
+                _ => {
+                    let why = "The page did not say where that element is.".to_owned();
+                    return Err(Unacted::Not(PageError::Said(why)));
+                }
+            },
+            _ => Ok(()),
+        };
+        given.map_err(Unacted::Perhaps)
+    }
+
+    /// Makes an element ready for input, or sets what input cannot set.
+    async fn ready(&mut self, number: usize, deed: &Deed) -> Result<Ready, Unacted> {
         let (action, given) = match deed {
             Deed::Click => ("click", ""),
             Deed::Type(text) => ("type", text.as_str()),
             Deed::Select(text) => ("select", text.as_str()),
             Deed::Press(_) => ("press", ""),
         };
-        let mut ready = Ready::default();
-        if let Some(number) = number {
-            let script = format!("{}({number}, {}, {})", ACT.trim_end(), json!(action), json!(given));
-            ready = self.evaluate_json(&script).await?;
+        let script = format!("{}({number}, {}, {})", ACT.trim_end(), json!(action), json!(given));
+        if matches!(deed, Deed::Click | Deed::Press(_)) {
+            return self.evaluate_json(&script).await.map_err(Unacted::Not);
         }
-        if let Some(error) = &ready.error {
-            return Err(PageError::Said(refusal(error)));
-        }
-        match deed {
-            Deed::Press(key) => self.press(key).await,
-            Deed::Type(text) if ready.insert && text.is_empty() => self.press(&KEYS[4]).await,
-            Deed::Type(text) if ready.insert => self.ask("Input.insertText", json!({"text": text})).await.map(drop),
-            Deed::Click => match (ready.x, ready.y) {
-                (Some(x), Some(y)) => self.click(x, y).await,
-                _ => Err(PageError::Said("The page did not say where that element is.".to_owned())),
-            },
-            _ => Ok(()),
-        }
+        // The script may do the deed itself: once it was sent, it is not sent again.
+        let world = self.world().await.map_err(Unacted::Not)?;
+        let value = self.run_script(&world, &script).await.map_err(Unacted::Perhaps)?;
+        parsed(&value).map_err(Unacted::Perhaps)
     }
 
     async fn click(&mut self, x: f64, y: f64) -> Result<(), PageError> {
@@ -273,37 +297,49 @@ impl Page {
     }
 
     async fn evaluate_json<T: DeserializeOwned>(&mut self, script: &str) -> Result<T, PageError> {
-        let unclear = || PageError::Said("The page could not be read.".to_owned());
-        let value = self.evaluate(script).await?;
-        serde_json::from_str(value.as_str().ok_or_else(unclear)?).map_err(|_| unclear())
+        parsed(&self.evaluate(script).await?)
     }
 
-    /// Runs a script of ours in its own world of the page.
+    /// Runs a script of ours; again where the page went elsewhere meanwhile.
     async fn evaluate(&mut self, script: &str) -> Result<Value, PageError> {
         let mut last = String::new();
         for _ in 0..READS_MAX {
-            let world = json!({"frameId": self.target, "worldName": WORLD});
-            let made = match self.ask("Page.createIsolatedWorld", world).await {
-                Err(PageError::Said(why)) => {
-                    last = why;
-                    tokio::time::sleep(Duration::from_millis(REST_MS)).await;
-                    continue;
-                }
-                other => other?,
-            };
-            let wanted = json!({
-                "expression": script, "contextId": made["executionContextId"], "returnByValue": true,
-                "awaitPromise": true, "timeout": SCRIPT_MS,
-            });
-            match self.ask("Runtime.evaluate", wanted).await {
-                Ok(answer) if answer.get("exceptionDetails").is_none() => return Ok(answer["result"]["value"].clone()),
-                Ok(_) => last = "a script of ours failed on it".to_owned(),
+            let world = self.world().await?;
+            match self.run_script(&world, script).await {
+                Err(PageError::Said(why)) => last = why,
+                other => return other,
+            }
+            tokio::time::sleep(Duration::from_millis(REST_MS)).await;
+        }
+        Err(unread(&last))
+    }
+
+    /// The world of the page where scripts of ours run; it is made where there is none.
+    async fn world(&mut self) -> Result<Value, PageError> {
+        let mut last = String::new();
+        for _ in 0..READS_MAX {
+            let wanted = json!({"frameId": self.target, "worldName": WORLD});
+            match self.ask("Page.createIsolatedWorld", wanted).await {
+                Ok(made) => return Ok(made["executionContextId"].clone()),
                 Err(PageError::Said(why)) => last = why,
                 Err(lost) => return Err(lost),
             }
             tokio::time::sleep(Duration::from_millis(REST_MS)).await;
         }
-        Err(PageError::Said(format!("The page could not be read: {last}.")))
+        Err(unread(&last))
+    }
+
+    /// Once.
+    async fn run_script(&mut self, world: &Value, script: &str) -> Result<Value, PageError> {
+        let wanted = json!({
+            "expression": script, "contextId": world, "returnByValue": true,
+            "awaitPromise": true, "timeout": SCRIPT_MS,
+        });
+        let answer = self.ask("Runtime.evaluate", wanted).await?;
+        match answer.get("exceptionDetails") {
+            None => Ok(answer["result"]["value"].clone()),
+            Some(_) => Err(PageError::Said("a script of ours failed on it".to_owned())),
+        }
     }
 
     async fn ask(&self, method: &'static str, params: Value) -> Result<Value, PageError> {
@@ -326,6 +362,15 @@ impl Page {
             NoAnswer::TooLate => PageError::Lost("The page did not answer in time".to_owned()),
         }
     }
+}
+
+fn parsed<T: DeserializeOwned>(value: &Value) -> Result<T, PageError> {
+    let parsed = value.as_str().and_then(|json| serde_json::from_str(json).ok());
+    parsed.ok_or_else(|| PageError::Said("The page could not be read.".to_owned()))
+}
+
+fn unread(why: &str) -> PageError {
+    PageError::Said(format!("The page could not be read: {why}."))
 }
 
 fn text(value: &Value, name: &str) -> Result<String, PageError> {

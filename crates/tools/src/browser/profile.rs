@@ -13,6 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 const NAME_CHARS_MAX: usize = 40;
 /// A profile larger than this is not opened.
 pub const PROFILE_BYTES_MAX: u64 = 512 << 20;
+/// A browser whose profile comes to hold more is ended.
+pub const PROFILE_FILES_MAX: u64 = 100_000;
 /// Files of a profile that are looked at.
 const FILES_MAX: usize = 100_000;
 /// What a browser that was killed leaves: it would take another process for the one that holds it.

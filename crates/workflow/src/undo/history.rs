@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use homarus_contract::{
+    event::Event,
     ids::RunId,
     journal::{Journal, JournalError},
     sandbox::Change,
@@ -16,13 +17,13 @@ const RUNS_MAX: u32 = 10_000;
 /// Undoing of undoing of ...; deeper is taken as not undone.
 const DEPTH_MAX: u32 = 64;
 
-/// The undo runs of a workspace, by what they undo.
+/// The runs of a workspace, and which of them undo what.
 pub struct History<'a> {
     journal: &'a dyn Journal,
-    /// Oldest first.
+    /// By what they undo; oldest first.
     undos: BTreeMap<RunId, Vec<(RunId, Target)>>,
-    /// Runs that are no undo runs, newest first.
-    runs: Vec<RunId>,
+    /// Newest first, and whether the request reads like that of an undo run: anybody may ask an agent for that.
+    runs: Vec<(RunId, bool)>,
 }
 
 /// What an undoing comes to.
@@ -39,9 +40,10 @@ impl<'a> History<'a> {
     pub fn read(journal: &'a dyn Journal, workspace: &str) -> Result<Self, JournalError> {
         let mut history = Self { journal, undos: BTreeMap::new(), runs: Vec::new() };
         for row in journal.runs(RUNS_MAX)?.into_iter().filter(|row| row.workspace == workspace) {
-            match row.prompt.parse::<Target>() {
-                Ok(target) => history.undos.entry(target.run.clone()).or_default().push((row.run, target)),
-                Err(()) => history.runs.push(row.run),
+            let target = row.prompt.parse::<Target>();
+            history.runs.push((row.run.clone(), target.is_ok()));
+            if let Ok(target) = target {
+                history.undos.entry(target.run.clone()).or_default().push((row.run, target));
             }
         }
         history.undos.values_mut().for_each(|undos| undos.reverse());
@@ -50,13 +52,34 @@ impl<'a> History<'a> {
 
     /// The newest run with changes that stand. An undo run is undone only when it is named.
     pub fn newest(&self) -> Result<Option<Undoing>, JournalError> {
-        for run in &self.runs {
+        for (run, reads_like_undo) in &self.runs {
+            if *reads_like_undo && self.is_undo(run)? {
+                continue;
+            }
             let undoing = self.undoing(run, 0)?;
             if let Some(undoing) = undoing.filter(|undoing| !undoing.changes.is_empty()) {
                 return Ok(Some(undoing));
             }
         }
         Ok(None)
+    }
+
+    /// The runs that undid something of this one, oldest first, and the paths at which that stands.
+    pub fn undos_of(&self, run: &RunId) -> Result<Vec<(RunId, BTreeSet<String>)>, JournalError> {
+        let mut undos = Vec::new();
+        for (undo, _) in self.undos.get(run).into_iter().flatten() {
+            let changes = RunChanges::read(self.journal, undo)?;
+            if changes.is_undo() {
+                let standing = self.standing(undo, changes, 1)?;
+                undos.push((undo.clone(), standing.into_iter().map(|applied| applied.change.path).collect()));
+            }
+        }
+        Ok(undos)
+    }
+
+    fn is_undo(&self, run: &RunId) -> Result<bool, JournalError> {
+        let first = self.journal.read(&run.stream(), 0, 1)?;
+        Ok(first.iter().any(|record| matches!(&record.event, Event::Accepted(accepted) if accepted.machine == NAME)))
     }
 
     /// What undoing the steps from `step` on would change; `None`: the run has made no call.
@@ -87,8 +110,7 @@ impl<'a> History<'a> {
         }
         for (undo, target) in self.undos.get(run).into_iter().flatten() {
             let changes = RunChanges::read(self.journal, undo)?;
-            // Anybody may ask an agent for something that reads like the request of an undo run.
-            if changes.accepted.as_ref().is_none_or(|accepted| accepted.machine != NAME) {
+            if !changes.is_undo() {
                 continue;
             }
             let undone = self.standing(undo, changes, depth + 1)?;
@@ -96,6 +118,12 @@ impl<'a> History<'a> {
             standing.retain(|applied| !(target.covers(applied) && undone.contains(applied.change.path.as_str())));
         }
         Ok(standing)
+    }
+}
+
+impl RunChanges {
+    fn is_undo(&self) -> bool {
+        self.accepted.as_ref().is_some_and(|accepted| accepted.machine == NAME)
     }
 }
 

@@ -4,12 +4,19 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use crate::show::styled::{Colour, Line, Look};
 
+/// Before a line of text: nothing after it begins a quote, a list or another block, of which the mark would be lost.
+const LEAD: &str = "x ";
+
 /// Text of one line with its looks, upon the look of the block it stands in.
 pub fn inline(text: &str, base: Look) -> Line {
     let mut line = Line::default();
     let mut looks = Looks { base, ..Looks::default() };
-    for event in Parser::new_ext(text, Options::ENABLE_STRIKETHROUGH) {
+    let led = format!("{LEAD}{text}");
+    for (event, range) in Parser::new_ext(&led, Options::ENABLE_STRIKETHROUGH).into_offset_iter() {
         match event {
+            Event::Text(text) if range.start < LEAD.len() => {
+                line.push(looks.now(), text.get(LEAD.len() - range.start..).unwrap_or_default());
+            }
             Event::Start(tag) => looks.open(tag),
             Event::End(tag) => {
                 if let Some(address) = looks.close(tag) {
@@ -22,7 +29,6 @@ pub fn inline(text: &str, base: Look) -> Line {
             Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => line.push(looks.now(), &text),
             Event::Code(text) => line.push(Look { colour: Some(Colour::Cyan), ..looks.now() }, &text),
             Event::SoftBreak | Event::HardBreak => line.push(base, " "),
-            Event::Rule => line.push(base, "---"),
             _ => {}
         }
     }
@@ -76,6 +82,32 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_mark_of_a_block_is_lost_within_a_line() {
+        for text in [
+            "> 100 ms",
+            "- 5",
+            "-5",
+            "1. Install",
+            "> 3) Do X",
+            "- > 90 %",
+            "# 1",
+            "---",
+            "```",
+            "    far",
+            "[x]: http://a.b",
+            "<div>",
+            "== x",
+            "x",
+            "",
+            "|",
+        ] {
+            assert_eq!(inline(text, Look::PLAIN).text().trim(), text.trim(), "{text:?}");
+        }
+        assert_eq!(inline("> **5** ms", Look::PLAIN).text(), "> 5 ms");
+        assert!(inline("**5** ms", Look::PLAIN).spans().next().unwrap().0.bold);
+    }
 
     #[test]
     fn looks_nest_and_links_say_where_they_lead() {

@@ -183,8 +183,7 @@ impl Chat {
 
     fn interrupt(&mut self) {
         if !self.editor.is_empty() {
-            let text = self.editor.take();
-            self.history.add(&text);
+            self.history.add(self.editor.cut_all());
         } else if self.turn.is_some() || self.interrupted {
             self.leave(exit::CANCELLED);
         } else {

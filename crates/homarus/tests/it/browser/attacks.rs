@@ -265,3 +265,44 @@ fn a_page_that_never_rests_costs_its_browser_and_no_more() {
     assert!(told[1].contains("No page is open"), "{}", told[1]);
     assert!(content(&told[2]).contains("seen"), "the next call has another: {}", told[2]);
 }
+
+/// What went through is not to be done again because the page could not be shown after it.
+#[test]
+fn a_click_that_ends_the_page_is_told_as_done() {
+    if is_missing() {
+        return;
+    }
+    let site = Site::new(|line| match path(line) {
+        "/" => {
+            html(r#"<button onclick="setTimeout(() => { while (true); }); navigator.sendBeacon('/paid')">Pay</button>"#)
+        }
+        _ => html("paid"),
+    });
+    let turns = vec![open(&site.url("/")), act(json!({"element": 1, "action": "click"})), read()];
+    let program = program(turns, &rules(&[&site]));
+    configure(&program, "[limits]\nwall_s = 8\n");
+    let told = run(&program);
+    assert!(told[1].contains("done: click element 1, but the page cannot be shown: "), "{}", told[1]);
+    assert!(told[1].contains("the browser was ended. Do not repeat it without checking."), "{}", told[1]);
+    assert!(told[2].contains("No page is open"), "{}", told[2]);
+}
+
+/// A choice whose handler does not end is made once, and not told as a failure.
+#[test]
+fn a_choice_is_not_made_again_where_its_outcome_is_not_known() {
+    if is_missing() {
+        return;
+    }
+    let site = Site::new(|line| match path(line) {
+        "/" => html(
+            r#"<select aria-label=Size onchange="const ask = new XMLHttpRequest(); ask.open('POST', '/chosen', false);
+            ask.send(); while (true);"><option>Small<option>Large</select>"#,
+        ),
+        _ => html("chosen"),
+    });
+    let turns = vec![open(&site.url("/")), act(json!({"element": 1, "action": "select", "text": "large"}))];
+    let told = asked(turns, &[&site]);
+    assert!(told[1].contains("It may have been done; do not repeat it without checking."), "{}", told[1]);
+    let chosen = site.requests().iter().filter(|request| request.starts_with("post /chosen")).count();
+    assert_eq!(chosen, 1, "{}", told[1]);
+}

@@ -13,7 +13,7 @@ fn merged(folder: &Path, changes: Vec<Change>) -> MergeReport {
     let (upper, kept) = (folder.join("upper"), folder.join("kept"));
     fs::create_dir_all(&upper).unwrap();
     fs::write(upper.join("new"), "new").unwrap();
-    run(&folder.join("workspace"), &upper, &kept, &LayerDiff { changes, ..LayerDiff::default() }).unwrap()
+    run(&folder.join("workspace"), &[], &upper, &kept, &LayerDiff { changes, ..LayerDiff::default() }).unwrap()
 }
 
 fn folder() -> tempfile::TempDir {
@@ -104,7 +104,7 @@ fn what_no_call_can_have_made_is_not_merged() {
         vec![change("c/.homarus-merge-x", Entry::Absent, file("P"))],
     ] {
         let diff = LayerDiff { changes, ..LayerDiff::default() };
-        let failed = run(&at("workspace"), &at("upper"), &at("kept"), &diff).unwrap_err();
+        let failed = run(&at("workspace"), &[], &at("upper"), &at("kept"), &diff).unwrap_err();
         assert!(matches!(failed, Failed::Untouched(_)), "{failed:?}");
         assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
         assert_eq!(fs::read_dir(at("workspace")).unwrap().count(), 1);

@@ -184,8 +184,8 @@ pub fn new_protected(tried: &Tried) {
         }
     }
     match fs::create_dir("other").and_then(|()| fs::write("other/.git", "gitdir: /tmp/evil\n")) {
-        Ok(()) => tried.confined("a .git that is a file", "in the layer"),
-        Err(error) => tried.note("a .git that is a file", Outcome::Denied { how: errno(&error) }),
+        Ok(()) => tried.confined("other/.git", "in the layer"),
+        Err(error) => tried.note("other/.git", Outcome::Denied { how: errno(&error) }),
     }
 }
 
