@@ -65,3 +65,17 @@ impl Ahead {
         self.held
     }
 }
+
+#[cfg(test)]
+pub mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Of a workspace of this name.
+    pub fn guess(name: &str) -> Guess {
+        let source = PathBuf::from(name);
+        let seen = Seen { files: Vec::new(), target: source.clone(), source, source_id: (1, 1), run_as: None };
+        Guess { seen, look: Look { mode: 0o755, owner: None } }
+    }
+}

@@ -20,6 +20,7 @@ use crate::{
     ahead::{Ahead, Guess, Look},
     call::{self, Bounds, Ended, Launch, Running},
     disk::DiskBound,
+    handoff,
     layer::{Layers, diff, held::Held, keep, merge, stage},
     options::Options,
     plan::Host,
@@ -71,20 +72,27 @@ impl Inner {
     /// Gives a planned call to the sandbox that stands ready, if that shows nothing yet, or to a new one.
     pub fn launch(&self, call: CallSpec, stdin: OwnedFd) -> Result<Running, SandboxError> {
         let ready = self.spare.take(|ahead| ahead.is_none());
-        self.launch_in(ready.map(|ready| ready.running), call, stdin)
+        self.launch_in(ready.map(|ready| ready.running), call, stdin).map(|(running, _)| running)
     }
 
-    fn launch_in(&self, ready: Option<Running>, call: CallSpec, stdin: OwnedFd) -> Result<Running, SandboxError> {
+    /// `false`: the one that stood ready could not take it.
+    fn launch_in(
+        &self,
+        ready: Option<Running>,
+        call: CallSpec,
+        stdin: OwnedFd,
+    ) -> Result<(Running, bool), SandboxError> {
         let failed = |failure: StageFailure| SandboxError::Setup(format!("{}: {}", failure.step, failure.detail));
-        let Some(mut ready) = ready else { return self.launch_new(call, stdin).map_err(failed) };
+        let Some(mut ready) = ready else { return Ok((self.launch_new(call, stdin).map_err(failed)?, true)) };
         let again = stdin.try_clone().map_err(setup)?;
         // One that has waited may have died meanwhile, or see an older mount table.
-        let Err(first) = ready.begin(call.clone(), again) else { return Ok(ready) };
+        let Err(first) = ready.begin(call.clone(), again) else { return Ok((ready, true)) };
         drop(ready);
-        self.launch_new(call.again().map_err(setup)?, stdin).map_err(|failure| {
+        let running = self.launch_new(call.again().map_err(setup)?, stdin).map_err(|failure| {
             let detail = format!("{}; before that, {}: {}", failure.detail, first.step, first.detail);
             failed(StageFailure::new(&failure.step, detail))
-        })
+        })?;
+        Ok((running, false))
     }
 
     fn launch_new(&self, call: CallSpec, stdin: OwnedFd) -> Result<Running, StageFailure> {
@@ -129,6 +137,7 @@ impl Inner {
         if let Some(ready) = self.spare.take(suits) {
             (running, held) = (Some(ready.running), ready.ahead.map(Ahead::into_layer));
         }
+        let shows_ahead = held.is_some();
         if !spec.read_only {
             let layer = match held.take() {
                 Some(held) => held,
@@ -140,7 +149,10 @@ impl Inner {
         let layer = held.as_ref().filter(|_| !spec.read_only);
         let disk = layer.map(|layer| self.disk_bound(layer)).transpose().map_err(layer_error)?;
         let stdin = call::stdin_of(&spec.stdin).map_err(setup)?;
-        let mut running = self.launch_in(running, plan, stdin)?;
+        let (mut running, has_served) = self.launch_in(running, plan, stdin)?;
+        if let Some(guess) = guess.as_ref().filter(|_| shows_ahead) {
+            self.spare.tried(guess, has_served);
+        }
         let receipt = receipt(&running.started, asked.elapsed())?;
         let bounds = Bounds {
             deadline: asked + Duration::from_millis(spec.limits.wall_ms),
@@ -159,13 +171,24 @@ impl Inner {
             }
         };
         if let Some(layer) = held.take_if(|_| !diff.is_empty()) {
-            self.layers.put(layer, &spec.layer).map_err(layer_error)?;
+            self.put(layer, &spec.layer, cancel)?;
         }
         // The next call will find a sandbox ready; nobody waits for this, nor for what is left to clear away.
         spare::prepare(self, guess);
         spare::put_away(self, Box::new(Leftover { ended: running, layer: held }));
         let wall_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff })
+    }
+
+    /// Makes a layer its call's. Whoever waited for that may have gone meanwhile, and thrown away what was there then: what
+    /// comes later nobody would.
+    fn put(&self, layer: Held, id: &LayerId, cancel: &OwnedFd) -> Result<(), SandboxError> {
+        self.layers.put(layer, id).map_err(layer_error)?;
+        if handoff::readable(cancel, Duration::ZERO).map_err(setup)? {
+            self.layers.remove(id).map_err(layer_error)?;
+            return Err(SandboxError::Layer("nobody waits for the call any more".to_owned()));
+        }
+        Ok(())
     }
 
     fn look(&self, workspace: &Path) -> Result<Look, SandboxError> {
@@ -194,13 +217,14 @@ impl Inner {
         id: &LayerId,
         changes: Vec<Change>,
         contents: &ContentSource,
+        cancel: &OwnedFd,
     ) -> Result<LayerDiff, SandboxError> {
         let workspace = self.host.workspace(workspace)?;
         let layer = self.look(&workspace)?.layer(&self.layers).map_err(layer_error)?;
         let diff = stage::write(&workspace, &self.host.hidden.fixed, &layer.spec.upper, changes, contents)
             .map_err(layer_error)?;
         if !diff.is_empty() {
-            self.layers.put(layer, id).map_err(layer_error)?;
+            self.put(layer, id, cancel)?;
         }
         Ok(diff)
     }

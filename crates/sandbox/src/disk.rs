@@ -40,6 +40,8 @@ pub struct DiskBound {
     next_walk: Instant,
     due: Instant,
     walk_every: Duration,
+    /// Whether what others leave free counts.
+    counts_reserve: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +52,24 @@ struct Space {
 
 impl DiskBound {
     pub fn new(layer: &Path, bytes_max: u64, files_max: u64) -> io::Result<Self> {
-        Self::walking(WALK_EVERY, layer, bytes_max, files_max)
+        let bound = Self::walking(WALK_EVERY, layer, bytes_max, files_max)?;
+        Ok(Self { counts_reserve: true, ..bound })
     }
 
-    /// Of something that lives long.
+    /// Of something that lives long: what was free when it began says nothing about it.
     pub fn walking(walk_every: Duration, folder: &Path, bytes_max: u64, files_max: u64) -> io::Result<Self> {
         let now = Instant::now();
         let (before, layer) = (free(folder)?, folder.to_owned());
-        Ok(Self { layer, bytes_max, files_max, before, next_walk: now, due: now + walk_every, walk_every })
+        Ok(Self {
+            layer,
+            bytes_max,
+            files_max,
+            before,
+            next_walk: now,
+            due: now + walk_every,
+            walk_every,
+            counts_reserve: false,
+        })
     }
 
     /// Whether the call has to be ended. What cannot be looked at ends it too.
@@ -67,7 +79,7 @@ impl DiskBound {
             bytes: self.before.bytes.saturating_sub(now.bytes),
             files: self.before.files.saturating_sub(now.files),
         };
-        if taken.bytes > RESERVE_BYTES && now.bytes < RESERVE_BYTES {
+        if self.counts_reserve && taken.bytes > RESERVE_BYTES && now.bytes < RESERVE_BYTES {
             return true;
         }
         let began = Instant::now();

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     net::TcpListener,
     os::fd::OwnedFd,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -32,6 +33,7 @@ pub fn launch(inner: &Inner, spec: &GuestSpec) -> Result<Guest, SandboxError> {
     let asked = Instant::now();
     inner.available()?;
     let stage = inner.host.plan_guest(spec)?;
+    let stage_folder = stage.writable.as_ref().map(|(real, _)| real.clone());
     let (stdin_inside, stdin) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| setup(error.into()))?;
     let mut running = inner.launch(stage, stdin_inside)?;
     let Some(way_out) = running.way_out.take() else {
@@ -42,7 +44,9 @@ pub fn launch(inner: &Inner, spec: &GuestSpec) -> Result<Guest, SandboxError> {
     let mut stderr = running.stderr.try_clone().map_err(setup)?;
     let kept = Arc::new(Mutex::new(Vec::new()));
     if let Some(folder) = &spec.folder {
-        bound(folder, running.ender().map_err(setup)?, kept.clone()).map_err(setup)?;
+        // The real one, for no link is followed there.
+        let real = stage_folder.as_deref().unwrap_or(&folder.path);
+        bound(real, folder, running.ender().map_err(setup)?, kept.clone()).map_err(setup)?;
     }
     let keep = kept.clone();
     // It must not block on what it says. Ends with the guest.
@@ -72,8 +76,8 @@ pub fn launch(inner: &Inner, spec: &GuestSpec) -> Result<Guest, SandboxError> {
 }
 
 /// Ends the guest when its folder holds too much. What it writes there is kept, and would fill the disk.
-fn bound(folder: &GuestFolder, guest: Ender, kept: Arc<Mutex<Vec<u8>>>) -> io::Result<()> {
-    let mut disk = DiskBound::walking(WALK_EVERY, &folder.path, folder.bytes_max, folder.files_max)?;
+fn bound(path: &Path, folder: &GuestFolder, guest: Ender, kept: Arc<Mutex<Vec<u8>>>) -> io::Result<()> {
+    let mut disk = DiskBound::walking(WALK_EVERY, path, folder.bytes_max, folder.files_max)?;
     let told = format!("sandbox: its folder may hold {} MiB and {} files\n", folder.bytes_max >> 20, folder.files_max);
     std::thread::Builder::new().name("guest-disk".to_owned()).spawn(move || {
         while !guest.ended(LOOK_EVERY) {

@@ -122,7 +122,9 @@ impl Sandbox for L1 {
             if !fits(&permit, &layer) {
                 return Err(SandboxError::Refused("the permit is for another call".into()));
             }
-            blocking(move || inner.stage(&workspace, &layer, changes, &contents)).await
+            let cancel = CancelOnDrop::new().map_err(setup)?;
+            let signal = cancel.signal().map_err(setup)?;
+            blocking(move || inner.stage(&workspace, &layer, changes, &contents, &signal)).await
         })
     }
 

@@ -33,10 +33,14 @@ const ASKS_MAX: usize = 64;
 /// removing them one by one between a call's commits has those wait for it.
 const REST: Duration = Duration::from_secs(1);
 const ASIDE_MAX: usize = 16;
+/// What could not be shown ahead so often in a row is not tried any more: each time costs a call a second sandbox.
+const FAILURES_MAX: u32 = 2;
 
 #[derive(Debug, Default)]
 pub struct Spare {
     ready: Mutex<Option<Ready>>,
+    /// What could not be shown ahead the last time or times.
+    unfit: Mutex<Option<(Guess, u32)>>,
     preparer: Mutex<Helper<Wanted>>,
     cleaner: Mutex<Helper<Box<Leftover>>>,
 }
@@ -133,6 +137,22 @@ impl Spare {
         ready.take_if(|ready| suits(ready.ahead.as_ref()))
     }
 
+    /// Whether a call could use what was shown ahead for it.
+    pub fn tried(&self, guess: &Guess, has_served: bool) {
+        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *unfit {
+            Some((known, _)) if known == guess && has_served => *unfit = None,
+            Some((known, failures)) if known == guess => *failures += 1,
+            _ if has_served => {}
+            _ => *unfit = Some((guess.clone(), 1)),
+        }
+    }
+
+    fn is_unfit(&self, guess: &Guess) -> bool {
+        let unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        unfit.as_ref().is_some_and(|(known, failures)| known == guess && *failures >= FAILURES_MAX)
+    }
+
     fn is_ready(&self, guess: Option<&Guess>) -> bool {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.as_ref().is_some_and(|ready| match (&ready.ahead, guess) {
@@ -157,6 +177,7 @@ impl Spare {
 
 /// Asks to have one ready for a call like this, if there is none. Returns at once.
 pub fn prepare(inner: &Arc<Inner>, guess: Option<Guess>) {
+    let guess = guess.filter(|guess| !inner.spare.is_unfit(guess));
     if !inner.spare.is_ready(guess.as_ref()) {
         let weak = Arc::downgrade(inner);
         let mut preparer = inner.spare.preparer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,4 +289,25 @@ fn clean(layers: &Layers, asks: &Receiver<Ask<Box<Leftover>>>) {
 
 fn next<T>(asks: &Receiver<T>, until: Instant) -> Result<T, RecvTimeoutError> {
     asks.recv_timeout(until.saturating_duration_since(Instant::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_shown_ahead_is_not_tried_for_ever() {
+        let spare = Spare::default();
+        let guess = |name: &str| crate::ahead::tests::guess(name);
+        spare.tried(&guess("a"), false);
+        assert!(!spare.is_unfit(&guess("a")));
+        // Somebody killed it: that happens.
+        spare.tried(&guess("a"), true);
+        spare.tried(&guess("a"), false);
+        assert!(!spare.is_unfit(&guess("a")));
+        spare.tried(&guess("a"), false);
+        assert!(spare.is_unfit(&guess("a")) && !spare.is_unfit(&guess("b")));
+        spare.tried(&guess("b"), true);
+        assert!(spare.is_unfit(&guess("a")), "another workspace says nothing about it");
+    }
 }

@@ -1,6 +1,10 @@
 //! What the host tells the stages, and what they tell it back. Wire types of this crate alone.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use homarus_contract::sandbox::Limits;
 use serde::{Deserialize, Serialize};
@@ -59,9 +63,11 @@ pub struct Seen {
     pub source: PathBuf,
     pub source_id: (u64, u64),
     pub target: PathBuf,
-    pub memory_bytes: u64,
     pub run_as: Option<(u32, u32)>,
 }
+
+/// Where scratch space is mounted, or a link to it: what is mounted there on top cannot be told from it by its path.
+const SCRATCH: [&str; 4] = ["/tmp", "/var/tmp", "/run/home", "/dev/shm"];
 
 impl Seen {
     /// `None`: it sees something that has to be looked up when it comes, or no workspace.
@@ -73,13 +79,13 @@ impl Seen {
             && call.hidden.is_empty()
             && workspace.caches.is_empty()
             && call.writable.is_none()
+            && !SCRATCH.iter().any(|path| workspace.target == Path::new(path))
             && call.egress_port.is_none();
         is_plain.then(|| Self {
             files: call.show.files.clone(),
             source: workspace.source.clone(),
             source_id: workspace.source_id,
             target: workspace.target.clone(),
-            memory_bytes: call.limits.memory_bytes,
             run_as: call.run_as,
         })
     }

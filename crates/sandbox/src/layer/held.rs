@@ -34,15 +34,15 @@ pub struct Held {
 impl Layers {
     /// An empty layer whose root looks like the workspace's, for that is what the call will see.
     pub fn hold(&self, mode: u32, owner: Option<(u32, u32)>) -> io::Result<Held> {
+        const TRIES_MAX: u32 = 100;
         self.own()?;
-        let folder = self.new_folder()?;
-        let lock = File::open(&folder)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        let spec = make(&folder, mode, owner)?;
-        if fs::metadata(&folder)?.ino() != lock.metadata()?.ino() {
-            return Err(io::Error::other("another process removed the new layer"));
+        for _ in 0..TRIES_MAX {
+            let folder = self.new_folder()?;
+            let Some(lock) = locked(&folder)? else { continue };
+            let spec = make(&folder, mode, owner)?;
+            return Ok(Held { folder, spec, is_put: false, _lock: lock });
         }
-        Ok(Held { folder, spec, is_put: false, _lock: lock })
+        Err(io::Error::other("other processes remove each new layer before it can be locked"))
     }
 
     /// Other processes, also such that have our number elsewhere, have theirs beside it.
@@ -65,16 +65,17 @@ impl Layers {
         }
     }
 
-    /// Makes it the layer of a call, and that durable.
+    /// Makes it the layer of a call, and that durable. After an error there is none.
     pub fn put(&self, mut held: Held, id: &LayerId) -> io::Result<()> {
         let folder = self.folder(id);
         gone(remove_tree(&folder))?;
         let run = folder.parent().unwrap_or(&self.state_dir);
         rename_into(&held.folder, run, &folder)?;
-        held.is_put = true;
-        for changed in [run, &self.state_dir.join("layers")] {
+        held.folder.clone_from(&folder);
+        for changed in [folder.as_path(), run, &self.state_dir.join("layers")] {
             File::open(changed)?.sync_all()?;
         }
+        held.is_put = true;
         Ok(())
     }
 
@@ -89,7 +90,7 @@ impl Layers {
     pub fn sweep(&self) {
         for entry in fs::read_dir(self.unused()).into_iter().flatten().flatten() {
             let Ok(folder) = File::open(entry.path()) else { continue };
-            if flock(&folder, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK) {
+            if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let _ = remove_tree(&entry.path());
             }
         }
@@ -98,6 +99,22 @@ impl Layers {
 
     fn unused(&self) -> PathBuf {
         self.state_dir.join("layers").join(UNUSED)
+    }
+}
+
+/// `None`: another process that sweeps was faster, and removes it.
+fn locked(folder: &Path) -> io::Result<Option<File>> {
+    let lock = match File::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        locked => locked?,
+    }
+    match fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        there => Ok((there?.ino() == lock.metadata()?.ino()).then_some(lock)),
     }
 }
 
@@ -162,6 +179,38 @@ mod tests {
         assert!(!from.exists());
         layers.remove_empty();
         assert!(layers.upper(&id).is_dir());
+    }
+
+    #[test]
+    fn one_that_cannot_be_put_is_nowhere() {
+        let state = tempfile::tempdir().unwrap();
+        let layers = Layers::new(state.path());
+        // No folder can be made in place of a file.
+        fs::create_dir_all(state.path().join("layers")).unwrap();
+        fs::write(state.path().join("layers/r1"), "").unwrap();
+        let held = layers.hold(0o755, None).unwrap();
+        let from = held.spec.upper.clone();
+        let id = LayerId { run: RunId::parse("r1").unwrap(), call: CallId::new(1, 0), attempt: 1 };
+        assert!(layers.put(held, &id).is_err() && !from.exists());
+    }
+
+    #[test]
+    fn processes_that_start_take_none_away_from_others() {
+        let state = tempfile::tempdir().unwrap();
+        let layers = Layers::new(state.path());
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    layers.sweep();
+                }
+            });
+            for _ in 0..500 {
+                let held = layers.hold(0o755, None).unwrap();
+                assert!(held.spec.upper.is_dir() && held.spec.work.is_dir());
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 
     /// Calls of one answer begin and end at the same time: none may pull the run's folder from under another.

@@ -136,7 +136,7 @@ fn start(
             let workspace = spec.workspace.as_ref().filter(|_| suits);
             let workspace =
                 workspace.ok_or_else(|| StageFailure::new("ahead", "what is shown is not what the call sees"))?;
-            workspace::finish_call(ahead, workspace)?
+            workspace::finish_call(base, ahead, spec.limits.memory_bytes, workspace)?
         }
         None => {
             let mounted = mounts::show_call(base, spec)?;

@@ -27,7 +27,7 @@ pub struct Ahead {
 /// Shows what the call is likely to see.
 pub fn show_ahead(base: &BaseSpec, ahead: &AheadSpec) -> Result<Ahead, StageFailure> {
     let seen = &ahead.seen;
-    fit_scratch(base, seen.memory_bytes, seen.run_as)?;
+    fit_scratch(base, base.memory_bytes, seen.run_as)?;
     show_files(&seen.files)?;
     let (source, target) = find_workspace(&seen.source, seen.source_id, &seen.target)?;
     overlay(&source, &ahead.layer, &target)?;
@@ -42,8 +42,14 @@ pub fn finish_ahead(ahead: &Ahead) -> Result<(), StageFailure> {
 }
 
 /// Adds what only the call tells, to what was shown ahead, and freezes the rest.
-pub fn finish_call(ahead: Ahead, workspace: &WorkspaceSpec) -> Result<Mounted, StageFailure> {
+pub fn finish_call(
+    base: &BaseSpec,
+    ahead: Ahead,
+    memory_bytes: u64,
+    workspace: &WorkspaceSpec,
+) -> Result<Mounted, StageFailure> {
     let Ahead { source, target } = ahead;
+    fit_scratch(base, memory_bytes, None)?;
     covers::workspace(workspace, &source, &target)?;
     let mut writable = scratch_folders();
     let seen_as = match workspace.layer {
@@ -51,7 +57,10 @@ pub fn finish_call(ahead: Ahead, workspace: &WorkspaceSpec) -> Result<Mounted, S
             writable.push(target);
             "overlay"
         }
-        None => "read-only",
+        None => {
+            remount_read_only(&target)?;
+            "read-only"
+        }
     };
     freeze(&writable)?;
     Ok(Mounted { workspace: seen_as.to_owned(), direct: false, writable })

@@ -96,6 +96,11 @@ async fn a_read_only_call_can_write_nothing_and_leaves_nothing() {
     let fixture = Fixture::new();
     fixture.write("a", "text");
     ready(&fixture).await;
+    let at = format!("awk '$5 == \"{}\" {{ print $6 }}' /proc/self/mountinfo", fixture.workspace.display());
+    let mut mounted = fixture.shell(&at);
+    mounted.read_only = true;
+    assert!(fixture.exec(mounted).await.stdout().starts_with("ro,"));
+    ready(&fixture).await;
     let mut spec =
         fixture.shell("cat a; echo x >a; echo x >new; rm a; mkdir d; chmod 777 . a; ln a b; mv a c; touch a");
     spec.read_only = true;
@@ -106,6 +111,19 @@ async fn a_read_only_call_can_write_nothing_and_leaves_nothing() {
     assert_eq!(refusals, 9, "{}", called.stderr());
     assert!(called.done.diff.is_empty() && !fixture.layer_exists(&called.layer));
     assert_eq!(fixture.read("a").as_deref(), Some("text"));
+}
+
+/// What is mounted over scratch space has the path of something that stays writable.
+#[tokio::test]
+async fn a_read_only_call_can_write_nothing_where_scratch_space_would_be() {
+    let fixture = Fixture::new();
+    for _ in 0..2 {
+        let mut spec = fixture.shell("touch new; chmod 1777 .; mkdir d; stat -c %a . >&2");
+        spec.workspace = "/var/tmp".into();
+        spec.read_only = true;
+        let called = fixture.exec(spec).await;
+        assert_eq!(called.stderr().matches("Read-only file system").count(), 3, "{}", called.stderr());
+    }
 }
 
 #[tokio::test]

@@ -113,13 +113,19 @@ async fn it_ends_when_dropped_and_a_bad_spec_is_refused() {
 async fn it_ends_when_its_folder_holds_too_much() {
     let fixture = Fixture::new();
     for script in ["while head -c 1M /dev/zero; do :; done > big", "while :; do : > file$((++n)); done"] {
+        let real = fixture.dir.path().join("elsewhere");
+        fs::create_dir(&real).unwrap();
         let folder = fixture.dir.path().join("profile");
-        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&real, &folder).unwrap();
         let script = format!("cd {GUEST_FOLDER}; ulimit -f 65536; {script}; sleep 4343");
         let guest = fixture.sandbox.launch_guest(spec(&script, Some(folder.clone()))).unwrap();
         let mut nothing = String::new();
         File::from(guest.stdout).read_to_string(&mut nothing).unwrap();
         assert!((guest.complaints)().contains("its folder may hold 8 MiB"), "{}", (guest.complaints)());
-        fs::remove_dir_all(&folder).unwrap();
+        // A link that is not followed would have ended it before.
+        let written: u64 = fs::read_dir(&real).unwrap().map(|entry| 1 + entry.unwrap().metadata().unwrap().len()).sum();
+        assert!(written > 1_000, "{written}");
+        fs::remove_dir_all(&real).unwrap();
+        fs::remove_file(&folder).unwrap();
     }
 }

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homarus_contract::sandbox::Sandbox;
+
 use crate::fixture::{Fixture, eventually, helper, processes_with};
 
 #[tokio::test]
@@ -56,6 +58,25 @@ async fn a_dropped_call_is_ended() {
         _ = begun.recv() => {}
     }
     eventually("the dropped call lives on", || processes_with(&mark).is_empty());
+}
+
+/// Whoever stops a call throws its layer away at once, mostly before all in it are dead.
+#[tokio::test]
+async fn a_dropped_call_leaves_no_layer() {
+    let fixture = Fixture::new();
+    let (told, mut begun) = tokio::sync::mpsc::channel(8);
+    let spec = fixture.shell("echo x > file; echo begun; sleep 600");
+    let layer = spec.layer.clone();
+    let call = fixture.exec_into(spec, Arc::new(move |_| told.try_send(()).unwrap_or(())));
+    tokio::select! {
+        _ = call => panic!("ended by itself"),
+        _ = begun.recv() => {}
+    }
+    fixture.sandbox.discard(&layer).await.unwrap();
+    let layers = fixture.state.join("layers");
+    let is_empty = |folder: &Path| fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    let is_gone = || is_empty(&layers.join(".unused")) && !layers.join(layer.run.as_str()).exists();
+    eventually("what the dropped call wrote stays", is_gone);
 }
 
 fn drive(fixture: &Fixture, script: &str, lock: &Path) -> Child {
