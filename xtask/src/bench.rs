@@ -70,7 +70,7 @@ impl Options {
     }
 }
 
-/// Measures and prints; `Ok(false)` if a goal is missed.
+/// Measures and prints; `Ok(false)` if a goal is missed, or something of ours could not be measured.
 pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
     let goals = goals()?;
     sh::run(&mut sh::cargo(places, &["build", "--release", "-p", "homarus"]))?;
@@ -148,7 +148,11 @@ fn verdicts(goals: &Goals, sections: &[Section], options: &Options) -> bool {
     }
     let [met, missed, unmeasured] = counts;
     println!("\n{met} goals met, {missed} missed, {unmeasured} not measured");
-    missed == 0
+    let failed: Vec<&str> = sections.iter().filter(|section| !section.is_whole()).map(|section| section.id).collect();
+    if !failed.is_empty() {
+        println!("FAILED, see the notes below the table: {}", failed.join(", "));
+    }
+    missed == 0 && failed.is_empty()
 }
 
 /// What the figures were measured on, and of what.
@@ -175,16 +179,15 @@ pub fn instructions_in_test(places: &Places) -> Result<(), String> {
 fn instructions(places: &Places, folder: &Path) -> Section {
     match instructions::run(places, &folder.join("instructions")) {
         Ok(mut counted) => {
-            counted
-                .exceeded
-                .iter()
-                .for_each(|exceeded| counted.section.note(format!("more than it may be: {exceeded}")));
+            for exceeded in &counted.exceeded {
+                counted.section.unmeasured(table::OURS, format!("more than it may be: {exceeded}"));
+            }
             counted.section
         }
         Err(error) => {
             let mut section =
                 Section::new("instructions", "Instructions of one piece of work", &["counted", "at most"]);
-            section.note(error);
+            section.unmeasured(table::OURS, error);
             section
         }
     }

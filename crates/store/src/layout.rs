@@ -40,6 +40,16 @@ pub(crate) fn format_lock(dir: &Path) -> PathBuf {
     dir.join("format.lock")
 }
 
+/// Held by the one who is next to write.
+pub(crate) fn next_lock(dir: &Path) -> PathBuf {
+    dir.join("next.lock")
+}
+
+/// Held by the one who writes.
+pub(crate) fn writing_lock(dir: &Path) -> PathBuf {
+    dir.join("writing.lock")
+}
+
 pub(crate) fn backups(dir: &Path) -> PathBuf {
     dir.join("backups")
 }

@@ -21,6 +21,7 @@ mod rebuild;
 mod requests;
 mod rows;
 mod schema;
+mod turn;
 mod verify;
 mod writer;
 

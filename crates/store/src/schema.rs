@@ -19,7 +19,8 @@ pub(crate) use self::hold::FormatLock;
 use self::migrate::{MIGRATIONS, Migration, bring_up, format_of, newest};
 use crate::{error::StoreError, layout, log};
 
-const BUSY: Duration = Duration::from_secs(10);
+/// How long one waits for another to let go of the database, if nothing is written meanwhile.
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 const SWITCH_ATTEMPTS_MAX: u32 = 100;
 const SWITCH_PAUSE: Duration = Duration::from_millis(10);
 const ALONE_ATTEMPTS_MAX: u32 = 100;

@@ -27,6 +27,7 @@ use crate::{
     layout, lock,
     ops::{Command, Done, Memory, Ops},
     rows, schema,
+    turn::Queue,
 };
 
 const QUEUE_MAX: usize = 1024;
@@ -69,7 +70,9 @@ impl Handle {
         let (changed, changes) = watch::channel(0);
         let counters = Arc::new(Counters::default());
         let dir = parts.dir.clone();
-        let writer = Writer { parts, memory: Memory::default(), counters: counters.clone(), changed, in_doubt: false };
+        let turns = Queue::new(&parts.dir, schema::BUSY);
+        let memory = Memory::default();
+        let writer = Writer { parts, turns, memory, counters: counters.clone(), changed, in_doubt: false };
         let thread = thread::Builder::new()
             .name("journal-writer".to_owned())
             .spawn(move || writer.run(queue))
@@ -98,6 +101,7 @@ impl Drop for Handle {
 
 struct Writer {
     parts: Parts,
+    turns: Queue,
     memory: Memory,
     counters: Arc<Counters>,
     changed: watch::Sender<u64>,
@@ -117,6 +121,7 @@ impl Writer {
             }
             self.work(group);
         }
+        let _turn = self.turns.take(&self.parts.connection);
         // A lock file that stays is swept by a later process.
         let _ = drivers::retire(&self.parts.connection, &self.parts.dir, &self.parts.driver);
     }
@@ -161,11 +166,13 @@ impl Writer {
     fn attempt(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Answer>> {
         self.memory.touched.clear();
         self.memory.forget.clear();
+        let turn = self.turns.take(&self.parts.connection);
         let answers = self.transact(group);
         if answers.is_err() && !self.parts.connection.is_autocommit() {
             // Should even this fail, SQLite rolls back at the next start.
             let _ = self.parts.connection.execute_batch("ROLLBACK");
         }
+        drop(turn);
         let answers = answers?;
         for driver in self.memory.forget.drain(..) {
             lock::remove(layout::driver_lock(&self.parts.dir, &driver));

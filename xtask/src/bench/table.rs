@@ -14,6 +14,8 @@ pub struct Section {
     pub rows: Vec<Row>,
     /// What could not be measured, and why.
     pub notes: Vec<String>,
+    /// Something of ours is not here, or is not as it must be.
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ fn ours() -> String {
 impl Section {
     pub fn new(id: &'static str, title: impl Into<String>, columns: &[&str]) -> Self {
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        Self { id, title: title.into(), columns, rows: Vec::new(), notes: Vec::new() }
+        Self { id, title: title.into(), columns, rows: Vec::new(), notes: Vec::new(), failed: false }
     }
 
     pub fn row(&mut self, who: impl Into<String>, figures: Vec<Option<f64>>) {
@@ -61,6 +63,18 @@ impl Section {
 
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// What this program did not do, and why. That others cannot be measured is no failure; of ours it is.
+    pub fn unmeasured(&mut self, who: &str, note: impl Into<String>) {
+        self.failed |= who.starts_with(OURS);
+        self.note(note);
+    }
+
+    /// Whether all of ours was measured.
+    pub fn is_whole(&self) -> bool {
+        let lacks = |row: &Row| row.who.starts_with(OURS) && row.figures.contains(&None);
+        !self.failed && !self.rows.iter().any(lacks)
     }
 
     pub fn figure(&self, who: &str, column: &str) -> Option<f64> {
@@ -185,6 +199,18 @@ mod tests {
         assert_eq!(goal("column = \"p50\"\nbelow = \"nobody\"").judge(&sections).1, Verdict::Missed);
         assert_eq!(goal("column = \"p99\"\nat_most = 1.0").judge(&sections).1, Verdict::NotMeasured);
         assert_eq!(goal("column = \"p51\"\nat_most = 1.0").judge(&sections).1, Verdict::NotMeasured);
+    }
+
+    #[test]
+    fn that_ours_was_not_measured_is_a_failure() {
+        assert!(!section().is_whole(), "a figure is missing");
+        let mut whole = Section::new("gap", "Gap", &["p50"]);
+        whole.row(OURS, vec![Some(5.0)]);
+        whole.row("other", vec![None]);
+        whole.unmeasured("other", "other: it ended with 1");
+        assert!(whole.is_whole(), "others may fail");
+        whole.unmeasured("homarus runs list", "it ended with 1");
+        assert!(!whole.is_whole());
     }
 
     #[test]

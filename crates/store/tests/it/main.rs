@@ -7,6 +7,7 @@ mod flips;
 mod full;
 mod health;
 mod mail;
+mod many;
 mod older;
 mod opening;
 mod owner;
