@@ -40,7 +40,7 @@ pub fn check(evidence: &Evidence, remains: &[Remains]) -> Vec<(&'static str, Lin
         seqs.iter().find(|seq| seqs.contains(&(*seq + 1)) && seqs.contains(&(*seq + 2))).copied()
     };
     let middle = printed_by.iter().find_map(within).unwrap_or(0) as usize;
-    vec![
+    let mut all = vec![
         (
             "an event that was printed is gone",
             Line::AcknowledgedLost,
@@ -78,7 +78,7 @@ pub fn check(evidence: &Evidence, remains: &[Remains]) -> Vec<(&'static str, Lin
             "a request reached the server twice",
             Line::UnkeyedRepeated,
             effects(Line::UnkeyedRepeated, &|evidence| {
-                evidence.posts.insert(token(Kind::Post), 2);
+                evidence.outside.insert(token(Kind::Post), 2);
             }),
         ),
         (
@@ -110,6 +110,47 @@ pub fn check(evidence: &Evidence, remains: &[Remains]) -> Vec<(&'static str, Lin
             effects(Line::HalfMerged, &|evidence| {
                 for (_, is) in &mut evidence.undone {
                     is.0.insert("left-behind".to_owned(), Entry::Other);
+                }
+            }),
+        ),
+    ];
+    if evidence.job.browses {
+        all.extend(browser(&effects, &token));
+    }
+    all
+}
+
+/// A way to doctor evidence.
+type Doctor<'a> = &'a dyn Fn(&mut Evidence);
+
+/// The same for what was done in the browser. `found`: whether this line is, once this is doctored.
+fn browser(
+    found: &dyn Fn(Line, Doctor<'_>) -> bool,
+    token: &dyn Fn(Kind) -> String,
+) -> [(&'static str, Line, bool); 3] {
+    [
+        (
+            "a button of a page was clicked twice",
+            Line::UnkeyedRepeated,
+            found(Line::UnkeyedRepeated, &|evidence| {
+                evidence.outside.insert(token(Kind::Click), 2);
+            }),
+        ),
+        (
+            "a page was opened twice",
+            Line::UnkeyedRepeated,
+            found(Line::UnkeyedRepeated, &|evidence| {
+                evidence.outside.insert(format!("{}/1", token(Kind::Open)), 2);
+            }),
+        ),
+        (
+            "a picture is half there",
+            Line::HalfMerged,
+            found(Line::HalfMerged, &|evidence| {
+                if let Some(Entry::File { bytes, .. }) =
+                    evidence.files.0.get_mut(&format!("shot-{}.png", token(Kind::Picture)))
+                {
+                    bytes.truncate(bytes.len() / 2);
                 }
             }),
         ),

@@ -13,9 +13,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{job::Job, outside::Outside};
+use crate::{
+    job::{Job, Made, SKILL, SKILL_FILES},
+    outside::Outside,
+};
 
 const TEMPLATE: &str = "template";
+/// Where the program finds Chromium, by these names.
+const PATH: [&str; 2] = ["/usr/bin", "/bin"];
+const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 
 pub struct Home {
     folder: TempDir,
@@ -44,8 +50,22 @@ impl Home {
         });
         let home = Self { homarus: homarus.to_path_buf(), outside, model: model.await.map_err(failed)?, jobs, folder };
         fs::create_dir_all(home.root().join("work")).map_err(failed)?;
+        fs::create_dir_all(home.temporary()).map_err(failed)?;
         fs::write(home.policy(), rules(&home.outside)).map_err(failed)?;
         home.ask(&["agents", "create", TEMPLATE, "--template", "worker"]).await?.expect(0)?;
+        Ok(home)
+    }
+
+    /// One where every tool can be called: with a search engine and a skill.
+    pub async fn furnished(homarus: &Path) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("a home cannot be furnished: {error}");
+        let home = Self::new(homarus).await?;
+        fs::create_dir_all(home.state().join("config")).map_err(failed)?;
+        let config = format!("[search]\nurl = \"{}\"\n", home.outside.url());
+        fs::write(home.state().join("config/homarus.toml"), config).map_err(failed)?;
+        let skill = home.root().join(SKILL);
+        write_skill(&skill).map_err(failed)?;
+        home.ask(&["skills", "add", &skill.display().to_string()]).await?.expect(0)?;
         Ok(home)
     }
 
@@ -64,6 +84,11 @@ impl Home {
 
     pub fn policy(&self) -> PathBuf {
         self.root().join("rules.toml")
+    }
+
+    /// What `TMPDIR` is.
+    pub fn temporary(&self) -> PathBuf {
+        self.root().join("tmp")
     }
 
     pub fn agent(&self, job: &Job) -> String {
@@ -93,6 +118,12 @@ impl Home {
                 fs::copy(entry.path(), own.join(entry.file_name())).map_err(failed)?;
             }
         }
+        if job.keeps_profile {
+            let definition = own.join("agent.toml");
+            let rest = fs::read_to_string(&definition).map_err(failed)?;
+            let own = format!("browser_profile = \"{}\"\n{rest}", self.agent(job));
+            fs::write(definition, own).map_err(failed)?;
+        }
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(job.number, job.clone());
         Ok(())
     }
@@ -107,7 +138,8 @@ impl Home {
         command
             .args(args)
             .env_clear()
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", PATH.join(":"))
+            .env("TMPDIR", self.temporary())
             .env("HOME", state)
             .env("HOMARUS_HOME", state)
             .env("OPENAI_BASE_URL", self.model.base_url())
@@ -169,6 +201,21 @@ async fn said(mut command: Command) -> Result<Said, String> {
     Ok(Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
+/// Whether the program has a browser.
+pub fn has_browser() -> bool {
+    PATH.iter().any(|folder| CHROMIUM.iter().any(|name| Path::new(folder).join(name).is_file()))
+}
+
+fn write_skill(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let head = format!("---\nname: {SKILL}\ndescription: What the parts are.\n---\nEach part has a file.\n");
+    fs::write(folder.join("SKILL.md"), head)?;
+    for number in 1..=SKILL_FILES {
+        fs::write(folder.join(format!("part-{number}.md")), format!("This is part {number}.\n"))?;
+    }
+    Ok(())
+}
+
 /// Everything is allowed, but what a person is to be asked about; and the one address outside is named.
 fn rules(outside: &Outside) -> String {
     let address = outside.address;
@@ -177,28 +224,33 @@ fn rules(outside: &Outside) -> String {
          [[rule]]\neffect = \"ask\"\nmatch = \"file:write:./held/**\"\nreason = \"writes here are shown first\"\n\
          [[rule]]\neffect = \"ask\"\nmatch = \"shell:run:touch *\"\nwhen = \"before-run\"\nreason = \"touch is asked about\"\n\
          [[rule]]\neffect = \"allow\"\nmatch = [\"shell:run\", \"memory:write\", \"file:write:./**\", \"file:read:./**\", \
-         \"net:connect:{address}\"]\n"
+         \"net:connect:{address}\", \
+         \"web:search\", \"skill:read\", \"browser:*\"]\n"
     )
 }
 
 /// The model: the next calls of the job the request is about, or the end.
 fn answer(jobs: &BTreeMap<u32, Job>, outside: &str, request: &Recorded) -> Turn {
-    let (mut said, mut made) = (String::new(), String::new());
-    for message in request.body["messages"].as_array().into_iter().flatten() {
-        match message["role"].as_str() {
-            Some("user") => said.push_str(message["content"].as_str().unwrap_or_default()),
-            Some("assistant") => made.push_str(&message.to_string()),
-            _ => {}
-        }
-    }
+    let messages = || request.body["messages"].as_array().into_iter().flatten();
+    let of = |role: &'static str| messages().filter(move |message| message["role"] == role);
+    let text = |message: &Value| message["content"].as_str().unwrap_or_default().to_owned();
+    let said: String = of("user").map(text).collect();
+    let results: BTreeMap<&str, String> =
+        of("tool").filter_map(|message| Some((message["tool_call_id"].as_str()?, text(message)))).collect();
+    let calls = of("assistant").flat_map(|message| message["tool_calls"].as_array().into_iter().flatten());
+    let made: Vec<Made> = calls
+        .map(|call| Made {
+            arguments: call["function"]["arguments"].as_str().unwrap_or_default().to_owned(),
+            result: call["id"].as_str().and_then(|id| results.get(id)).cloned().unwrap_or_default(),
+        })
+        .collect();
     let Some(job) = jobs.values().find(|job| said.contains(&job.message(1))) else {
         return Turn::text("I know of no such job.");
     };
-    let calls = job.answer(&said, &made);
+    let calls = job.answer(&said, &made, outside);
     let words = if calls.is_empty() { "All done." } else { "I go on." };
     let mut turn = Turn { piece_delay_ms: job.piece_delay_ms, ..Turn::text(words) };
-    for action in calls {
-        let (tool, arguments) = action.call(outside);
+    for (tool, arguments) in calls {
         turn = turn.and_call(tool, arguments);
     }
     turn

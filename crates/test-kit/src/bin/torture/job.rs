@@ -9,11 +9,22 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{chance::Chance, tree::Tree};
+use crate::{
+    browsing,
+    chance::Chance,
+    tree::{Entry, Tree},
+};
 
 /// Files that one `Many` call makes: enough that a kill finds a merge half way.
 pub const MANY_FILES: usize = 60;
 pub const LOG: &str = "log.txt";
+/// A skill of the home, with so many files beside its instructions: more than a job has calls.
+pub const SKILL: &str = "parts";
+pub const SKILL_FILES: usize = 60;
+/// Of a hundred calls so many are any of the browser's, and those up to the second number clicks: few, for it takes a
+/// second to start.
+const BROWSING_PERCENT: u64 = 5;
+const BROWSING_AND_CLICKING_PERCENT: u64 = 8;
 const SEED: &str = "seed\n";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +33,9 @@ pub enum Kind {
     List,
     Search,
     Get,
+    WebSearch,
+    /// A file of a skill.
+    Skill,
     /// Keyed: a line in the agent's memory.
     Note,
     /// Unkeyed: counted by the server outside.
@@ -36,13 +50,23 @@ pub enum Kind {
     HeldWrite,
     /// A command a person must agree to before it runs.
     HeldShell,
+    /// Unkeyed: a page in the browser, which the server outside counts.
+    Open,
+    /// Reads that page again.
+    Look,
+    /// Unkeyed: clicks a button of the page, which posts to the server outside.
+    Click,
+    /// A picture of the page, which is merged.
+    Picture,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind::Read,
     Kind::List,
     Kind::Search,
     Kind::Get,
+    Kind::WebSearch,
+    Kind::Skill,
     Kind::Note,
     Kind::Post,
     Kind::Append,
@@ -52,16 +76,35 @@ const KINDS: [Kind; 12] = [
     Kind::HeldWrite,
     Kind::HeldShell,
 ];
+/// Those that need Chromium.
+const BROWSING: [Kind; 4] = [Kind::Open, Kind::Look, Kind::Click, Kind::Picture];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
     pub token: String,
+    /// Counted from 1 within the job.
+    pub number: usize,
     pub kind: Kind,
 }
+
+/// A call the model has made.
+#[derive(Debug, Clone, Default)]
+pub struct Made {
+    pub arguments: String,
+    /// What it was told of it.
+    pub result: String,
+}
+
+/// A tool and its arguments.
+pub type Call = (&'static str, Value);
 
 #[derive(Debug, Clone)]
 pub struct Job {
     pub number: u32,
+    /// Whether there is a browser.
+    pub browses: bool,
+    /// The browser keeps its profile.
+    pub keeps_profile: bool,
     /// Messages of the conversation; in each, the answers; in each, the calls. One message: an ordinary run.
     pub turns: Vec<Vec<Vec<Action>>>,
     /// How often it is undone at its end: the second time undoes the undo.
@@ -81,15 +124,16 @@ pub enum Seen {
 
 impl Job {
     /// `every`: a job with every kind of call, in order; else a random one.
-    pub fn new(number: u32, chance: &mut Chance, every: bool) -> Self {
+    pub fn new(number: u32, chance: &mut Chance, every: bool, browses: bool) -> Self {
         let mut count = 0;
         let mut action = |kind| {
             count += 1;
-            Action { token: format!("t{number}x{count}z"), kind }
+            Action { token: format!("t{number}x{count}z"), number: count, kind }
         };
+        let keeps_profile = chance.percent(50);
         if every {
-            let groups = KINDS.iter().map(|kind| vec![action(*kind)]).collect();
-            return Self { number, turns: vec![groups], undos: 2, piece_delay_ms: 1 };
+            let groups = kinds(browses).map(|kind| vec![action(kind)]).collect();
+            return Self { number, browses, keeps_profile, turns: vec![groups], undos: 2, piece_delay_ms: 1 };
         }
         let turns = if chance.percent(25) { 2 + chance.below(2) } else { 1 };
         let mut groups = |chance: &mut Chance| -> Vec<Vec<Action>> {
@@ -97,24 +141,22 @@ impl Job {
             (0..answers)
                 .map(|_| {
                     let calls = if chance.percent(55) { 1 } else { 2 + chance.below(3) };
-                    let mut kinds: Vec<Kind> = (0..calls).map(|_| chance.pick(&KINDS)).collect();
-                    // Two that add to one file beside each other are a conflict, which other tests are about.
-                    let mut appends = 0;
-                    kinds.retain(|kind| {
-                        appends += u32::from(*kind == Kind::Append);
-                        *kind != Kind::Append || appends == 1
-                    });
+                    let mut kinds: Vec<Kind> = (0..calls).map(|_| pick(chance, browses)).collect();
+                    // Two that add to one file beside each other are a conflict, which other tests are about; and the
+                    // browser has one page.
+                    keep_first(&mut kinds, &[Kind::Append]);
+                    keep_first(&mut kinds, &BROWSING);
                     kinds.into_iter().map(&mut action).collect()
                 })
                 .collect()
         };
         let turns: Vec<_> = (0..turns).map(|_| groups(chance)).collect();
         let undos = if turns.len() == 1 && chance.percent(35) { 1 + chance.below(2) as u32 } else { 0 };
-        Self { number, turns, undos, piece_delay_ms: chance.below(4) }
+        Self { number, browses, keeps_profile, turns, undos, piece_delay_ms: chance.below(4) }
     }
 
     pub fn has_every_kind(&self) -> bool {
-        KINDS.iter().all(|kind| self.actions().any(|action| action.kind == *kind))
+        kinds(self.browses).all(|kind| self.actions().any(|action| action.kind == kind))
     }
 
     pub fn actions(&self) -> impl Iterator<Item = &Action> {
@@ -126,12 +168,18 @@ impl Job {
         format!("torture job {}, turn {turn}.", self.number)
     }
 
+    /// What stands in an event of its run and nowhere in another's: a token, if a call has a place for one.
+    pub fn told(&self) -> String {
+        let token = self.actions().find(|action| action.mark() == action.token).map(|action| action.token.clone());
+        token.unwrap_or_else(|| self.message(1))
+    }
+
     /// The calls the model makes next, after the user has said `said` and it has itself made the calls in `made`;
     /// none: it is done.
-    pub fn answer(&self, said: &str, made: &str) -> Vec<Action> {
+    pub fn answer(&self, said: &str, made: &[Made], outside: &str) -> Vec<Call> {
         let turns = (1..=self.turns.len()).filter(|turn| said.contains(&self.message(*turn))).max().unwrap_or(1);
         for group in self.turns.iter().take(turns).flatten() {
-            let left: Vec<Action> = group.iter().filter(|action| !made.contains(&action.token)).cloned().collect();
+            let left: Vec<Call> = group.iter().filter_map(|action| action.next(made, outside)).collect();
             if !left.is_empty() {
                 return left;
             }
@@ -143,7 +191,7 @@ impl Job {
     pub fn prepare(&self, workspace: &Path) -> io::Result<()> {
         std::fs::create_dir_all(workspace)?;
         std::fs::write(workspace.join(LOG), SEED)?;
-        for Action { token, kind } in self.actions() {
+        for Action { token, kind, .. } in self.actions() {
             match kind {
                 Kind::Read => std::fs::write(workspace.join(format!("read-{token}.txt")), SEED)?,
                 Kind::List => std::fs::create_dir(workspace.join(format!("list-{token}")))?,
@@ -159,15 +207,71 @@ impl Job {
     }
 }
 
+/// All that there are; the rarest first, where most kills fall.
+fn kinds(browses: bool) -> impl Iterator<Item = Kind> {
+    BROWSING.into_iter().filter(move |_| browses).chain(KINDS)
+}
+
+fn pick(chance: &mut Chance, browses: bool) -> Kind {
+    match chance.below(100) {
+        0..BROWSING_PERCENT if browses => chance.pick(&BROWSING),
+        // What must not be repeated is what a kill is hardest on.
+        BROWSING_PERCENT..BROWSING_AND_CLICKING_PERCENT if browses => Kind::Click,
+        _ => chance.pick(&KINDS),
+    }
+}
+
+/// Keeps one of these at most.
+fn keep_first(kinds: &mut Vec<Kind>, of: &[Kind]) {
+    let mut count = 0;
+    kinds.retain(|kind| {
+        count += u32::from(of.contains(kind));
+        !of.contains(kind) || count == 1
+    });
+}
+
 impl Action {
-    /// The tool, and its arguments, which hold the token.
-    pub fn call(&self, outside: &str) -> (&'static str, Value) {
+    /// Stands in the arguments of this call and of no other of the job: the token, where the tool has a place for it.
+    pub fn mark(&self) -> String {
+        match self.kind {
+            Kind::Skill => format!("part-{}.md", self.number),
+            Kind::Look => self.part().to_string(),
+            _ => self.token.clone(),
+        }
+    }
+
+    /// A part no page has and no other call asks for: what is shown is the last one.
+    fn part(&self) -> usize {
+        7_000_000 + self.number
+    }
+
+    /// Done on a page, which is opened first.
+    pub fn is_on_page(&self) -> bool {
+        matches!(self.kind, Kind::Look | Kind::Click | Kind::Picture)
+    }
+
+    /// The call the model makes next for it; `None`: it is done.
+    fn next(&self, made: &[Made], outside: &str) -> Option<Call> {
+        match self.kind {
+            Kind::Open => browsing::opened(self, made).is_empty().then(|| browsing::open(self, 1, outside)),
+            Kind::Look | Kind::Click | Kind::Picture => browsing::next(self, made, outside),
+            _ => {
+                let mark = self.mark();
+                (!made.iter().any(|call| call.arguments.contains(&mark))).then(|| self.call(outside))
+            }
+        }
+    }
+
+    /// The tool, and its arguments, which hold the mark.
+    pub fn call(&self, outside: &str) -> Call {
         let token = &self.token;
         match self.kind {
             Kind::Read => ("file.read", json!({"path": format!("read-{token}.txt")})),
             Kind::List => ("file.list", json!({"path": format!("list-{token}")})),
             Kind::Search => ("file.search", json!({"pattern": token})),
             Kind::Get => ("http.request", json!({"url": format!("{outside}/get/{token}")})),
+            Kind::WebSearch => ("web.search", json!({"query": token})),
+            Kind::Skill => ("skill.read", json!({"skill": SKILL, "file": self.mark()})),
             Kind::Note => ("memory.note", json!({"note": format!("Remember {token}.")})),
             Kind::Post => {
                 ("http.request", json!({"url": format!("{outside}/post/{token}"), "method": "POST", "body": token}))
@@ -194,6 +298,11 @@ impl Action {
                 ("file.write", json!({"path": format!("held/{token}.txt"), "content": format!("{token}\n")}))
             }
             Kind::HeldShell => ("shell.execute", json!({"command": format!("touch touched-{token}.txt")})),
+            Kind::Open => browsing::open(self, 1, outside),
+            Kind::Look => ("browser.read", json!({"part": self.part()})),
+            // The text is not looked at where something is clicked.
+            Kind::Click => ("browser.act", json!({"element": 1, "action": "click", "text": token})),
+            Kind::Picture => ("browser.screenshot", json!({"path": format!("shot-{token}.png")})),
         }
     }
 
@@ -225,7 +334,13 @@ impl Action {
                     _ => return Seen::Half,
                 }
             }
-            Kind::Read | Kind::List | Kind::Search | Kind::Get | Kind::Note | Kind::Post => 0,
+            Kind::Picture => match files.0.get(&format!("shot-{token}.png")) {
+                None => 0,
+                Some(Entry::File { bytes, .. }) if browsing::is_picture(bytes) => 1,
+                Some(_) => return Seen::Half,
+            },
+            Kind::Read | Kind::List | Kind::Search | Kind::Get | Kind::WebSearch | Kind::Skill => 0,
+            Kind::Note | Kind::Post | Kind::Open | Kind::Look | Kind::Click => 0,
         };
         match times {
             0 => Seen::Absent,
@@ -243,28 +358,63 @@ mod tests {
     fn the_model_makes_every_call_once_whatever_was_cut_off() {
         let mut chance = Chance::new(3);
         for number in 0..50 {
-            let job = Job::new(number, &mut chance, false);
+            let job = Job::new(number, &mut chance, number == 0, true);
             let mut prompt = String::new();
-            let mut made = Vec::new();
+            let mut made: Vec<Made> = Vec::new();
             for turn in 1..=job.turns.len() {
                 prompt.push_str(&job.message(turn));
                 loop {
-                    let answer = job.answer(&prompt, &prompt);
-                    let Some(first) = answer.first() else { break };
                     // An answer that is cut off after its first call.
-                    prompt.push_str(&first.call("http://x").1.to_string());
-                    made.push(first.token.clone());
+                    let Some((tool, arguments)) = job.answer(&prompt, &made, "http://x").into_iter().next() else {
+                        break;
+                    };
+                    // The page is gone at times.
+                    let is_gone = tool.starts_with("browser.") && tool != "browser.open" && chance.percent(40);
+                    let result = if is_gone { browsing::NO_PAGE } else { "" };
+                    made.push(Made { arguments: arguments.to_string(), result: result.to_owned() });
                 }
             }
-            let all: Vec<String> = job.actions().map(|action| action.token.clone()).collect();
-            assert_eq!(made, all, "{job:?}");
+            assert!(made.len() < 1_000 && job.actions().count() <= SKILL_FILES, "{job:?}");
+            for action in job.actions() {
+                let mark = action.mark();
+                let opens = made.iter().filter(|call| call.arguments.contains(&browsing::page(action))).count();
+                let all = || made.iter().filter(|call| call.arguments.contains(&mark));
+                let done = all().filter(|call| call.result.is_empty() && !call.arguments.contains("/page/")).count();
+                let gone = all().filter(|call| !call.result.is_empty()).count();
+                let expected = match action.kind {
+                    Kind::Open => (0, 0, 1),
+                    _ if action.is_on_page() => (1, gone, 1 + gone),
+                    _ => (1, 0, 0),
+                };
+                assert_eq!((done, gone, opens), expected, "{action:?}: {made:?}");
+            }
         }
     }
 
     #[test]
+    fn a_job_with_every_kind_leaves_out_only_a_browser_that_is_not_there() {
+        for browses in [true, false] {
+            let job = Job::new(1, &mut Chance::new(1), true, browses);
+            let count = KINDS.len() + if browses { BROWSING.len() } else { 0 };
+            assert!(job.has_every_kind() && job.actions().count() == count);
+            let mut less = job.clone();
+            less.turns[0].remove(0);
+            assert!(!less.has_every_kind());
+        }
+        let mut skills = Job::new(2, &mut Chance::new(1), true, false);
+        assert_eq!(skills.told(), "t2x1z");
+        skills.turns[0].retain(|group| group[0].kind == Kind::Skill);
+        assert_eq!(skills.told(), skills.message(1), "a skill's file has no token");
+        let mut chance = Chance::new(1);
+        let is_plain = |job: &Job| job.actions().all(|action| KINDS.contains(&action.kind));
+        assert!((2..200).all(|number| is_plain(&Job::new(number, &mut chance, false, false))));
+    }
+
+    #[test]
     fn half_a_merge_is_seen() {
-        let action = Action { token: "t1x1z".to_owned(), kind: Kind::Many };
-        let job = Job { number: 1, turns: vec![vec![vec![action.clone()]]], undos: 0, piece_delay_ms: 0 };
+        let action = Action { token: "t1x1z".to_owned(), number: 1, kind: Kind::Many };
+        let mut job = Job::new(1, &mut Chance::new(1), false, false);
+        job.turns = vec![vec![vec![action.clone()]]];
         let folder = tempfile::tempdir().unwrap();
         job.prepare(folder.path()).unwrap();
         let seen = || action.seen(&Tree::read(folder.path()).unwrap());

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use homarus_contract::{
     event::{Event, FinishStatus, Resolution},
     ids::CallId,
-    message::Block,
+    message::{Block, ToolCall},
 };
 use serde_json::Value;
 
 use crate::{
+    browsing,
     job::{Action, Job, Kind, Seen},
     tree::Tree,
     victim::Remains,
@@ -27,10 +28,11 @@ pub enum Line {
     StaleAccepted,
     HalfMerged,
     CorruptionUnnoticed,
+    LeftBehind,
     Unexpected,
 }
 
-pub const LINES: [(Line, &str); 9] = [
+pub const LINES: [(Line, &str); 10] = [
     (Line::AcknowledgedLost, "acknowledged step lost"),
     (Line::EffectLost, "recorded effect lost"),
     (Line::KeyedTwice, "keyed effect applied twice"),
@@ -39,6 +41,7 @@ pub const LINES: [(Line, &str); 9] = [
     (Line::StaleAccepted, "stale-epoch append accepted"),
     (Line::HalfMerged, "half-merged workspace"),
     (Line::CorruptionUnnoticed, "corruption unnoticed"),
+    (Line::LeftBehind, "process or file left behind"),
     (Line::Unexpected, "anything else unexpected"),
 ];
 
@@ -62,7 +65,8 @@ pub struct Evidence {
     pub job: Job,
     pub main: RunLog,
     pub memory: String,
-    pub posts: BTreeMap<String, u32>,
+    /// What the server outside counted: tokens that were posted, pages that were opened.
+    pub outside: BTreeMap<String, u32>,
     pub files: Tree,
     /// After each undo: what should be there, and what is.
     pub undone: Vec<(Tree, Tree)>,
@@ -104,6 +108,14 @@ pub fn printed(log: &RunLog, remains: &[Remains]) -> Vec<Finding> {
     found
 }
 
+/// Every tool there is was called, but those of a browser that is not there.
+pub fn uncalled(tools: &[String], calls: &BTreeMap<String, u32>, browses: bool) -> Vec<Finding> {
+    let is_wanted = |tool: &&String| browses || !tool.starts_with("browser.");
+    let missing = tools.iter().filter(is_wanted).filter(|tool| !calls.contains_key(*tool));
+    let text = |tool: &String| format!("the tool {tool} was never called");
+    missing.map(|tool| Finding { line: Line::Unexpected, run: "all".to_owned(), text: text(tool) }).collect()
+}
+
 /// What the calls did, held against what the journal says they did.
 pub fn effects(evidence: &Evidence) -> Vec<Finding> {
     let run = &evidence.main.run;
@@ -120,40 +132,8 @@ pub fn effects(evidence: &Evidence) -> Vec<Finding> {
         last => finding(Line::EffectLost, format!("the run did not end well: {:?}", last.map(Event::kind))),
     }
     for action in evidence.job.actions() {
-        let Some(course) = Course::of(&events, action) else {
-            finding(Line::EffectLost, format!("{} {:?} was never called", action.token, action.kind));
-            continue;
-        };
-        let text = |what: &str| format!("{} {:?} (call {}): {what}", action.token, action.kind, course.call);
-        if course.has_failed {
-            finding(Line::Unexpected, text("the call failed"));
-        }
-        match action.kind {
-            Kind::Read | Kind::List | Kind::Search | Kind::Get => {
-                if !course.has_result {
-                    finding(Line::EffectLost, text("no result"));
-                }
-            }
-            Kind::Note => match evidence.memory.matches(&format!("Remember {}.", action.token)).count() {
-                0 if course.has_result => finding(Line::EffectLost, text("the memory lacks it")),
-                0 | 1 => {}
-                times => finding(Line::KeyedTwice, text(&format!("{times} times in the memory"))),
-            },
-            Kind::Post => match (evidence.posts.get(&action.token).copied().unwrap_or(0), course.happened()) {
-                (0, Some(true)) => finding(Line::EffectLost, text("the server never saw it")),
-                (1, Some(false)) => finding(Line::Unexpected, text("the journal says it did not happen")),
-                (0 | 1, _) => {}
-                (times, _) => finding(Line::UnkeyedRepeated, text(&format!("the server saw it {times} times"))),
-            },
-            _ => match (action.seen(&evidence.files), course.is_merged) {
-                (Seen::Once, true) => {}
-                (Seen::Absent, false) if course.is_refused => {}
-                (Seen::Absent, false) => finding(Line::EffectLost, text("nobody refused it, and it was not merged")),
-                (Seen::Absent, true) => finding(Line::EffectLost, text("merged, and not in the workspace")),
-                (Seen::More, _) => finding(Line::WorkspaceTwice, text("more than once in the workspace")),
-                (Seen::Half, _) => finding(Line::HalfMerged, text("half in the workspace")),
-                (Seen::Once, false) => finding(Line::HalfMerged, text("in the workspace, and never merged")),
-            },
+        for (line, what) in of_action(evidence, &events, action) {
+            finding(line, format!("{} {:?} {what}", action.token, action.kind));
         }
     }
     for (number, (wanted, is)) in evidence.undone.iter().enumerate() {
@@ -165,11 +145,89 @@ pub fn effects(evidence: &Evidence) -> Vec<Finding> {
     found
 }
 
+/// What is wrong with what one action did.
+fn of_action(evidence: &Evidence, events: &[Event], action: &Action) -> Vec<(Line, String)> {
+    let mut found = Vec::new();
+    let pages = Course::of(events, &browsing::page(action), |_| true);
+    let mark = action.mark();
+    let mut courses = match action.kind {
+        Kind::Open => Vec::new(),
+        _ => Course::of(events, &mark, |arguments| browsing::key(arguments).is_none()),
+    };
+    if action.is_on_page() {
+        // One that found no page did nothing, and was made again.
+        courses.retain(|course| !course.is_unmade);
+    }
+    for course in pages.iter().chain(&courses).filter(|course| course.has_failed) {
+        found.push((Line::Unexpected, format!("(call {}): the call failed", course.call)));
+    }
+    for page in &pages {
+        let key = browsing::key(&page.arguments).unwrap_or_default();
+        let text = |what: &str| format!("(call {}): {what}", page.call);
+        found.extend(counted(evidence, key, page.happened()).map(|(line, what)| (line, text(&what))));
+    }
+    let Some(course) = courses.first() else {
+        if action.kind != Kind::Open || pages.is_empty() {
+            found.push((Line::EffectLost, "was never called".to_owned()));
+        }
+        return found;
+    };
+    let text = |what: &str| format!("(call {}): {what}", course.call);
+    if courses.len() > 1 && action.is_on_page() {
+        found.push((Line::Unexpected, text("it was made, and called again")));
+    }
+    match action.kind {
+        Kind::Read | Kind::List | Kind::Search | Kind::Get | Kind::WebSearch | Kind::Skill | Kind::Look => {
+            if !course.has_result {
+                found.push((Line::EffectLost, text("no result")));
+            }
+        }
+        Kind::Note => match evidence.memory.matches(&format!("Remember {}.", action.token)).count() {
+            0 if course.has_result => found.push((Line::EffectLost, text("the memory lacks it"))),
+            0 | 1 => {}
+            times => found.push((Line::KeyedTwice, text(&format!("{times} times in the memory")))),
+        },
+        Kind::Open => {}
+        Kind::Post | Kind::Click => {
+            let wrong = counted(evidence, &action.token, course.happened());
+            found.extend(wrong.map(|(line, what)| (line, text(&what))));
+        }
+        Kind::Append | Kind::Many | Kind::Write | Kind::Edit | Kind::HeldWrite | Kind::HeldShell | Kind::Picture => {
+            let (line, what) = match (action.seen(&evidence.files), course.is_merged) {
+                (Seen::Once, true) => return found,
+                (Seen::Absent, false) if course.is_refused => return found,
+                (Seen::Absent, false) => (Line::EffectLost, "nobody refused it, and it was not merged"),
+                (Seen::Absent, true) => (Line::EffectLost, "merged, and not in the workspace"),
+                (Seen::More, _) => (Line::WorkspaceTwice, "more than once in the workspace"),
+                (Seen::Half, _) => (Line::HalfMerged, "half in the workspace"),
+                (Seen::Once, false) => (Line::HalfMerged, "in the workspace, and never merged"),
+            };
+            found.push((line, text(what)));
+        }
+    }
+    found
+}
+
+/// An unkeyed effect, as the server outside counted it and as the journal says.
+fn counted(evidence: &Evidence, effect: &str, happened: Option<bool>) -> Option<(Line, String)> {
+    match (evidence.outside.get(effect).copied().unwrap_or(0), happened) {
+        (0, Some(true)) => Some((Line::EffectLost, "the server never saw it".to_owned())),
+        (1, Some(false)) => Some((Line::Unexpected, "the journal says it did not happen".to_owned())),
+        (0 | 1, _) => None,
+        (times, _) => Some((Line::UnkeyedRepeated, format!("the server saw it {times} times"))),
+    }
+}
+
 /// What the journal says of one call.
 struct Course {
     call: CallId,
+    arguments: String,
+    /// The latest attempt that was let through.
+    intended: Option<u32>,
     has_result: bool,
     has_failed: bool,
+    /// It failed before anything was begun.
+    is_unmade: bool,
     is_merged: bool,
     /// A person said no.
     is_refused: bool,
@@ -177,19 +235,28 @@ struct Course {
 }
 
 impl Course {
-    fn of(events: &[Event], action: &Action) -> Option<Self> {
-        let call = events.iter().find_map(|event| match event {
-            Event::BlockDone { block: Block::ToolCall(call), .. } if call.arguments.contains(&action.token) => {
-                Some(call.call.clone())
-            }
+    /// The calls with this in their arguments.
+    fn of(events: &[Event], mark: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<Self> {
+        let calls = events.iter().filter_map(|event| match event {
+            Event::BlockDone { block: Block::ToolCall(call), .. } => Some(call),
             _ => None,
-        })?;
-        let (has_result, has_failed, is_merged, is_refused, resolved) = (false, false, false, false, None);
-        let mut course = Self { call, has_result, has_failed, is_merged, is_refused, resolved };
+        });
+        let wanted = calls.filter(|call| call.arguments.contains(mark) && is_wanted(&call.arguments));
+        wanted.map(|call| Self::read(events, call)).collect()
+    }
+
+    fn read(events: &[Event], call: &ToolCall) -> Self {
+        let (call, arguments) = (call.call.clone(), call.arguments.clone());
+        let (has_result, has_failed, is_unmade, is_merged, is_refused) = (false, false, false, false, false);
+        let (intended, resolved) = (None, None);
+        let mut course =
+            Self { call, arguments, intended, has_result, has_failed, is_unmade, is_merged, is_refused, resolved };
         for event in events {
             match event {
+                Event::ActIntent { call, attempt, .. } if *call == course.call => course.intended = Some(*attempt),
                 Event::ActResult(result) if result.call == course.call => {
                     (course.has_result, course.has_failed) = (true, result.is_error);
+                    course.is_unmade = result.is_error && course.intended != Some(result.attempt);
                 }
                 Event::Merged { call, report } if *call == course.call => {
                     course.is_merged = report.conflicts.is_empty();
@@ -201,7 +268,7 @@ impl Course {
                 _ => {}
             }
         }
-        Some(course)
+        course
     }
 
     /// Whether an effect outside happened, as far as the journal says so.
@@ -233,4 +300,19 @@ fn is_event(line: &Value) -> bool {
 
 fn is_taking(line: &Value) -> bool {
     line["kind"] == "taken_over"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_that_nobody_called_is_a_finding() {
+        let tools = ["file.read", "browser.act", "new.tool"].map(str::to_owned);
+        let calls = BTreeMap::from([("file.read".to_owned(), 3)]);
+        let texts =
+            |browses| uncalled(&tools, &calls, browses).into_iter().map(|finding| finding.text).collect::<Vec<_>>();
+        assert_eq!(texts(false), ["the tool new.tool was never called"]);
+        assert_eq!(texts(true).len(), 2);
+    }
 }

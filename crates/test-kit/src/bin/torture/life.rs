@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    browsing,
     chance::Chance,
     home::Home,
     job::{Job, Kind, Seen},
@@ -23,6 +24,8 @@ use crate::{
 const PROCESSES_MAX: u32 = 120;
 const RESOLVE_TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
+/// What a click posts is there before its call has ended, by so much.
+const AFTER_CLICK_MS_MAX: u64 = 400;
 /// What a process takes from start to end, until it has been measured.
 const USUAL_FIRST: Duration = Duration::from_millis(900);
 /// What one says that finds the run in other hands, or ended.
@@ -87,7 +90,7 @@ impl<'a> Life<'a> {
             main: self.log(&main).await?,
             job: self.job.clone(),
             memory: self.home.memory(self.job),
-            posts: self.home.outside.posts(),
+            outside: self.home.outside.effects(),
             files,
             undone,
             undos,
@@ -195,15 +198,16 @@ impl<'a> Life<'a> {
     async fn resolve(&mut self, run: &str, call: &str) -> Result<(), String> {
         self.course.unknown += 1;
         self.home.outside.settle().await.map_err(|error| error.to_string())?;
-        let posts = self.home.outside.posts();
+        let effects = self.home.outside.effects();
         let log = self.home.log(run).await?;
         let made = log
             .iter()
             .find(|line| line["kind"] == "block_done" && line["block"].to_string().contains(&format!("\"{call}\"")));
         let made = made.map(|line| line["block"].to_string()).unwrap_or_default();
         let action = self.job.actions().find(|action| made.contains(&action.token));
-        let decision = match action {
-            Some(action) if posts.contains_key(&action.token) => "done",
+        let effect = action.map(|action| browsing::key(&made).unwrap_or(&action.token));
+        let decision = match effect {
+            Some(effect) if effects.contains_key(effect) => "done",
             Some(_) if self.chance.percent(60) => "repeat",
             Some(_) => "failed",
             None => return Err(format!("call {call} of run {run} is unknown, and no call of the job")),
@@ -286,8 +290,12 @@ impl<'a> Life<'a> {
         if verified.code != Some(0) {
             self.find(Line::Unexpected, &run, format!("the journal is damaged after a kill: {}", verified.stdout));
         }
-        let last = self.home.log(&run).await?.last().map(|line| line["kind"].as_str().unwrap_or_default().to_owned());
-        *self.course.fell.entry(format!("after {}", last.unwrap_or_default())).or_default() += 1;
+        let log = self.home.log(&run).await?;
+        let last = log.last().map(|line| line["kind"].as_str().unwrap_or_default()).unwrap_or_default();
+        *self.course.fell.entry(format!("after {last}")).or_default() += 1;
+        if let Some(tool) = under_way(&log).filter(|tool| tool.starts_with("browser.")) {
+            *self.course.fell.entry(format!("in the middle of {tool}")).or_default() += 1;
+        }
         Ok(())
     }
 
@@ -317,9 +325,11 @@ impl<'a> Life<'a> {
         let lines = When::Lines(1 + self.chance.below(25) as usize, Duration::from_micros(self.chance.below(6_000)));
         let usual_us = u64::try_from(self.usual.as_micros()).unwrap_or(u64::MAX);
         let when = match self.chance.below(100) {
+            // A click that is made seldom is met on purpose.
+            0..60 if self.clicks() => When::Post(Duration::from_millis(self.chance.below(AFTER_CLICK_MS_MAX))),
             0..45 => lines,
             45..70 => When::After(Duration::from_micros(self.chance.below(usual_us))),
-            70..82 if has(Kind::Post) => When::Post,
+            70..82 if has(Kind::Post) => When::Post(Duration::ZERO),
             82..100 if has(Kind::Many) => {
                 let traces = self.job.actions().filter_map(|action| action.first_trace(&self.workspace));
                 When::Merge(traces.filter(|trace| !trace.exists()).collect())
@@ -327,6 +337,12 @@ impl<'a> Life<'a> {
             _ => lines,
         };
         (when, how)
+    }
+
+    /// Whether a click is still to be made.
+    fn clicks(&self) -> bool {
+        let seen = self.home.outside.effects();
+        self.job.actions().any(|action| action.kind == Kind::Click && !seen.contains_key(&action.token))
     }
 
     /// Somebody who answers each question of this process after a while, mostly with yes. Never ends.
@@ -369,4 +385,11 @@ impl<'a> Life<'a> {
         let run = if run.is_empty() { format!("job {}", self.job.number) } else { run.to_owned() };
         self.course.findings.push(Finding { line, run, text });
     }
+}
+
+/// The tool of the call that was begun last, if it had not ended.
+fn under_way(log: &[Value]) -> Option<&str> {
+    let last = log.last().filter(|line| line["kind"] == "act_intent")?;
+    let judged = log.iter().rfind(|line| line["kind"] == "judged" && line["action"]["call"] == last["call"])?;
+    judged["action"]["tool"].as_str()
 }

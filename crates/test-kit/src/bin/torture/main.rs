@@ -2,13 +2,15 @@
 //! world outside counts. Started by `cargo xtask torture`; only the model is scripted.
 //!
 //! Reading order: `job` (what runs do), `life` (how they are killed and gone on with), `judge` (what must not be),
-//! `doctored` (whether the judge would see it).
+//! `leftovers` (what must not stay), `doctored` (whether the judge would see it).
 
+mod browsing;
 mod chance;
 mod doctored;
 mod home;
 mod job;
 mod judge;
+mod leftovers;
 mod life;
 mod outside;
 mod report;
@@ -47,6 +49,8 @@ struct Options {
     at_once: usize,
     out: Option<PathBuf>,
     keep: bool,
+    /// Whether there is a browser to kill.
+    browses: bool,
     /// Measure a takeover of so many runs instead, which this program holds in flight.
     takeover: Option<(PathBuf, u64)>,
 }
@@ -71,8 +75,16 @@ async fn main() -> ExitCode {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options =
-        Options { homarus: PathBuf::new(), kills: 50, seed: 1, at_once: 3, out: None, keep: false, takeover: None };
+    let mut options = Options {
+        homarus: PathBuf::new(),
+        kills: 50,
+        seed: 1,
+        at_once: 3,
+        out: None,
+        keep: false,
+        browses: home::has_browser(),
+        takeover: None,
+    };
     let (mut in_flight, mut runs) = (None, None);
     while let Some(name) = args.next() {
         if name == "--keep" {
@@ -105,10 +117,11 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
 
 async fn torture(options: &Options) -> Result<bool, String> {
     let began = Instant::now();
-    let mut report = Report { seed: options.seed, ..Report::default() };
+    let mut report = Report { seed: options.seed, browses: options.browses, ..Report::default() };
+    leftovers::adopt().map_err(|error| format!("orphans cannot be watched: {error}"))?;
     let mut first = 1;
     while report.kills < options.kills || first == 1 {
-        let home = Home::new(&options.homarus).await?;
+        let home = Home::furnished(&options.homarus).await?;
         first = batch(options, &home, first, &mut report).await?;
         if options.keep || !report.findings.is_empty() {
             eprintln!("kept: {}", home.keep().display());
@@ -118,6 +131,7 @@ async fn torture(options: &Options) -> Result<bool, String> {
         }
     }
     report.took = began.elapsed();
+    report.findings.extend(judge::uncalled(&report.tools, &report.calls, options.browses));
     let text = report.to_string();
     print!("{text}");
     if let Some(out) = &options.out {
@@ -137,7 +151,7 @@ async fn batch(options: &Options, home: &Home, first: u32, report: &mut Report) 
         let killed = &killed;
         async move {
             let mut chance = Chance::fork(options.seed, u64::from(number));
-            let job = Job::new(number, &mut chance, number == first);
+            let job = Job::new(number, &mut chance, number == first, options.browses);
             let left = options.kills.saturating_sub(killed.load(Ordering::Relaxed));
             let kills = left.min((KILLS_PER_JOB_MIN + chance.below(6)) as u32);
             let course = Life::new(home, &job, chance, kills).live().await;
@@ -150,6 +164,8 @@ async fn batch(options: &Options, home: &Home, first: u32, report: &mut Report) 
     });
     let courses: Vec<(u32, Result<Course, String>)> = lives.buffer_unordered(options.at_once).collect().await;
     judge_all(home, courses, report).await?;
+    let finding = |text| Finding { line: Line::LeftBehind, run: "all".to_owned(), text };
+    report.findings.extend(leftovers::of(home).await?.into_iter().map(finding));
     Ok(started.load(Ordering::Relaxed))
 }
 
@@ -181,12 +197,21 @@ async fn judge_all(
         let logs: Vec<&RunLog> = std::iter::once(&course.evidence.main).chain(&course.evidence.undos).collect();
         for log in logs {
             report.events += log.lines.len() as u64;
+            for call in log.lines.iter().filter(|line| line["kind"] == "judged") {
+                let tool = call["action"]["tool"].as_str().unwrap_or_default();
+                *report.calls.entry(tool.to_owned()).or_default() += 1;
+            }
             report.resumed += log.lines.iter().filter(|line| line["kind"] == "taken_over").count() as u32;
             report.findings.extend(judge::printed(log, &remains));
         }
         report.findings.extend(judge::effects(&course.evidence));
     }
-    report.posts += home.outside.posts().values().map(|times| u64::from(*times)).sum::<u64>();
+    report.effects += home.outside.effects().values().map(|times| u64::from(*times)).sum::<u64>();
+    if report.tools.is_empty() {
+        let list = home.json(&["tools", "list", "--json"]).await?;
+        let tools = list["tools"].as_array().cloned().unwrap_or_default();
+        report.tools = tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect();
+    }
     let verified = home.ask(&["runs", "verify"]).await?;
     if verified.code != Some(0) {
         let run = "all".to_owned();
@@ -199,8 +224,7 @@ async fn judge_all(
         report.doctored.extend(found.into_iter().map(|(what, _, found)| (what, found)));
     }
     if let Some(course) = good.first() {
-        let token = course.evidence.job.actions().next().map(|action| action.token.clone()).unwrap_or_default();
-        let found = doctored::corruption_is_found(home, &token).await?;
+        let found = doctored::corruption_is_found(home, &course.evidence.job.told()).await?;
         if !found {
             let text = "bytes of an event were changed, and verify found the journal whole".to_owned();
             report.findings.push(Finding {

@@ -8,14 +8,17 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
 
+use crate::browsing;
+
 const REQUEST_BYTES_MAX: usize = 64 << 10;
-/// Before and after a POST counts, at most.
+/// Before and after an effect counts, at most.
 const EFFECT_MS_MAX: u64 = 25;
 
 pub struct Outside {
@@ -25,7 +28,7 @@ pub struct Outside {
 
 #[derive(Default)]
 struct Shared {
-    posts: Mutex<BTreeMap<String, u32>>,
+    effects: Mutex<BTreeMap<String, u32>>,
     /// Connections that are being served, by number.
     open: Mutex<BTreeSet<u64>>,
     changed: watch::Sender<u64>,
@@ -45,9 +48,9 @@ impl Outside {
         format!("http://{}", self.address)
     }
 
-    /// How often each token was posted.
-    pub fn posts(&self) -> BTreeMap<String, u32> {
-        lock(&self.shared.posts).clone()
+    /// How often each token was posted, and each page (`TOKEN/NUMBER`) opened.
+    pub fn effects(&self) -> BTreeMap<String, u32> {
+        lock(&self.shared.effects).clone()
     }
 
     /// Waits until everything has been counted that was sent before this call. Those who sent it may be dead.
@@ -99,15 +102,33 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             break head.split(' ').nth(1).unwrap_or_default().to_owned();
         }
     };
-    if let Some(token) = path.strip_prefix("/post/") {
+    let post = path.strip_prefix("/post/");
+    if post.is_some() {
         shared.posting.send_modify(|count| *count += 1);
-        let pause = token.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    }
+    if let Some(effect) = post.or_else(|| path.strip_prefix("/page/")) {
+        let pause = effect.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         tokio::time::sleep(Duration::from_millis(pause % EFFECT_MS_MAX)).await;
-        *lock(&shared.posts).entry(token.to_owned()).or_default() += 1;
+        *lock(&shared.effects).entry(effect.to_owned()).or_default() += 1;
         tokio::time::sleep(Duration::from_millis(pause / EFFECT_MS_MAX % EFFECT_MS_MAX)).await;
     }
-    let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-    stream.write_all(answer.as_bytes()).await
+    let (media, body) = answer(&path);
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    stream.write_all((head + &body).as_bytes()).await
+}
+
+fn answer(path: &str) -> (&'static str, String) {
+    if let Some(page) = path.strip_prefix("/page/") {
+        return ("text/html", browsing::html(page.split('/').next().unwrap_or_default()));
+    }
+    if path.starts_with("/search?") {
+        // As a SearXNG instance does.
+        let hit = json!({"url": "https://a.example/", "title": "A", "content": "about a"});
+        return ("application/json", json!({"results": [hit]}).to_string());
+    }
+    ("text/plain", "ok".to_owned())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,7 +13,12 @@ pub struct Report {
     pub unknown: u32,
     pub fights: u32,
     pub events: u64,
-    pub posts: u64,
+    pub effects: u64,
+    /// The tools there are, and how often each was called.
+    pub tools: Vec<String>,
+    pub calls: BTreeMap<String, u32>,
+    /// Whether there was a browser.
+    pub browses: bool,
     pub fell: BTreeMap<String, u32>,
     pub findings: Vec<Finding>,
     /// Ways to doctor the evidence, and whether it was found.
@@ -47,13 +52,18 @@ impl fmt::Display for Report {
         let (lost, doubled) = (self.lost(), self.doubled());
         writeln!(f, "{:>9} {:>9} {:>9} {lost:>9} {doubled:>9}", self.kills, self.resumed, self.unknown)?;
         writeln!(f)?;
-        writeln!(f, "zero tolerance, over {} events and {} requests outside:", self.events, self.posts)?;
+        writeln!(f, "zero tolerance, over {} events and {} requests outside:", self.events, self.effects)?;
         for (line, name) in LINES {
             writeln!(f, "  {name:<34} {:>5}", self.count(line))?;
         }
         writeln!(f, "two processes at once for one run: {} times", self.fights)?;
         let fell: Vec<String> = self.fell.iter().map(|(at, times)| format!("{at} {times}")).collect();
         writeln!(f, "where the kills fell: {}", fell.join(", "))?;
+        let calls: Vec<String> = self.calls.iter().map(|(tool, times)| format!("{tool} {times}")).collect();
+        writeln!(f, "calls: {}", calls.join(", "))?;
+        if !self.browses {
+            writeln!(f, "LEFT OUT: the browser's tools, for there is no Chromium (Debian: apt-get install chromium)")?;
+        }
         let found = self.doctored.iter().filter(|(_, found)| *found).count();
         writeln!(f, "doctored evidence that was found out: {found} of {}", self.doctored.len())?;
         for (what, _) in self.doctored.iter().filter(|(_, found)| !found) {
@@ -70,6 +80,12 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let told = |browses| Report { browses, ..Report::default() }.to_string().contains("LEFT OUT");
+        assert!(told(false) && !told(true));
+    }
 
     #[test]
     fn one_finding_or_one_trick_that_worked_is_enough_to_fail() {

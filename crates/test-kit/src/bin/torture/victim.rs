@@ -30,8 +30,8 @@ pub enum When {
     After(Duration),
     /// So long after so many lines of events were printed.
     Lines(usize, Duration),
-    /// While the server outside works on a POST.
-    Post,
+    /// While the server outside works on a POST, or so long after one came in.
+    Post(Duration),
     /// When the first path of a merge is there.
     Merge(Vec<PathBuf>),
 }
@@ -166,7 +166,10 @@ async fn instant(when: When, mut count: watch::Receiver<usize>, outside: &Outsid
             }
             tokio::time::sleep(pause).await;
         }
-        When::Post => outside.next_post().await,
+        When::Post(pause) => {
+            outside.next_post().await;
+            tokio::time::sleep(pause).await;
+        }
         When::Merge(traces) => {
             let there: Vec<bool> = traces.iter().map(|trace| trace.exists()).collect();
             let changed = |trace: &Path, was: bool| !was && trace.exists();
@@ -178,7 +181,7 @@ async fn instant(when: When, mut count: watch::Receiver<usize>, outside: &Outsid
 }
 
 /// All processes below this one, the nearest first.
-fn descendants(root: u32) -> Vec<u32> {
+pub fn descendants(root: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
