@@ -53,6 +53,9 @@ pub struct SelftestResponse {
     pub got_through: u32,
     pub not_tried: u32,
     pub took_ms: u64,
+    /// The file this is kept in; absent: it could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
     pub attacks: Vec<SelftestAttack>,
 }
 

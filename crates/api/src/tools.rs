@@ -52,11 +52,22 @@ pub struct Tool {
     pub scope: Scope,
     /// Its own bounds, besides those of every call.
     pub limits: String,
+    /// Those of every call that hold for it as well, as they are configured; the smaller one counts.
+    pub bounds: Vec<Bound>,
     pub offered: bool,
     /// Why it is not offered.
     pub why_not: Option<String>,
     /// JSON Schema of the arguments.
     pub schema: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Bound {
+    /// As the configuration names it: `wall_s`.
+    pub name: String,
+    pub value: u64,
+    /// It is set for this tool, not for every call.
+    pub is_own: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -40,6 +40,20 @@ impl Default for Limits {
     }
 }
 
+/// The bounds of the calls of each tool.
+#[derive(Debug, Clone, Default)]
+pub struct CallLimits {
+    pub common: Limits,
+    /// By the names of the tools that have others.
+    pub of_tools: BTreeMap<String, Limits>,
+}
+
+impl CallLimits {
+    pub fn of(&self, tool: &str) -> Limits {
+        self.of_tools.get(tool).copied().unwrap_or(self.common)
+    }
+}
+
 /// Where a call sees the workspace, and where its writes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerId {
@@ -139,6 +153,9 @@ pub struct Receipt {
     pub capabilities_dropped: bool,
     /// How each limit is enforced: `memory` → `cgroup-v1`, `rlimit`, ...
     pub limits: BTreeMap<String, String>,
+    /// What the limits were; `None` in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Limits>,
     /// Time from the request until the program was started, in microseconds.
     pub setup_us: u64,
 }

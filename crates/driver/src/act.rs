@@ -66,7 +66,7 @@ impl<M: Machine, J: Judge, L: Ledger> Session<'_, M, J, L> {
             run: self.run.clone(),
             workspace: self.accepted.workspace.clone(),
             agent: self.accepted.agent.clone(),
-            limits: self.driver.options.limits,
+            limits: self.driver.options.limits.of(&action.tool),
             profile: self.accepted.profile.clone(),
             sandbox: self.driver.options.sandbox.clone(),
         };

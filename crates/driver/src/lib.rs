@@ -28,7 +28,7 @@ use homarus_contract::{
     journal::{Fence, Journal, JournalError},
     machine::Machine,
     model::Models,
-    sandbox::{Limits, Sandbox},
+    sandbox::{CallLimits, Sandbox},
     tool::Tool,
 };
 use thiserror::Error;
@@ -49,8 +49,7 @@ pub struct Options<M, J, L> {
     pub sandbox: Arc<dyn Sandbox>,
     pub observer: Arc<dyn Observer>,
     pub approver: Arc<dyn Approver>,
-    /// Bounds of each tool call.
-    pub limits: Limits,
+    pub limits: CallLimits,
     /// Calls of one answer that run at the same time, at most; 1: one after the other.
     pub calls_at_once: usize,
     /// Milliseconds since 1970, by a clock that people set: it may jump. Only for times that people are told.

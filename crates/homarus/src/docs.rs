@@ -94,6 +94,16 @@ fn tools() {
 }
 
 #[test]
+fn every_tool_is_limited_or_has_nothing_to_limit() {
+    let mut names: Vec<String> = listed().into_iter().map(|tool| tool.name).collect();
+    for (tool, _) in homarus_tools::LIMITED {
+        let at = names.iter().position(|name| name == tool);
+        names.remove(at.unwrap_or_else(|| panic!("there is no tool {tool}")));
+    }
+    assert_eq!(names, ["memory.note", "skill.read"]);
+}
+
+#[test]
 fn tool_arguments() {
     let mut text = String::new();
     for tool in listed() {

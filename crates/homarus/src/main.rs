@@ -26,6 +26,7 @@ mod providers;
 mod put;
 mod reload;
 mod route;
+mod selftest;
 mod show;
 mod signals;
 mod skills;

@@ -256,6 +256,7 @@ pub fn receipt(started: &Started, took: Duration) -> Result<Receipt, SandboxErro
         no_new_privs: started.no_new_privs,
         capabilities_dropped: started.capabilities_dropped,
         limits,
+        bounds: Some(started.bounds),
         setup_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     })
 }

@@ -241,6 +241,8 @@ pub struct Started {
     pub no_new_privs: bool,
     pub capabilities_dropped: bool,
     pub limits: BTreeMap<String, String>,
+    /// As they were read by the stage that set them.
+    pub bounds: Limits,
 }
 
 /// Which step failed, in the probe's terms, and how.

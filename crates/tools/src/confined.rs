@@ -174,6 +174,7 @@ mod tests {
             no_new_privs: true,
             capabilities_dropped: true,
             limits: BTreeMap::new(),
+            bounds: None,
             setup_us: 0,
         };
         output(ExecDone { exit, stdout: text.into(), stderr: Vec::new(), wall_ms: 1, receipt, diff })

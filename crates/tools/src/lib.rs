@@ -84,6 +84,31 @@ pub fn all(options: Options) -> Vec<Arc<dyn Tool>> {
     tools
 }
 
+/// What of the limits of a call holds for a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// Something of it runs in the sandbox, with all of them.
+    InAll,
+    /// It waits for somebody outside of the sandbox.
+    InTime,
+}
+
+/// The tools that limits hold for. The others have no process, and wait for nobody.
+pub const LIMITED: [(&str, Limited); 12] = [
+    (file_search::NAME, Limited::InAll),
+    (file_read::NAME, Limited::InAll),
+    (file_edit::NAME, Limited::InAll),
+    (file_write::NAME, Limited::InAll),
+    (shell_execute::NAME, Limited::InAll),
+    (file_list::NAME, Limited::InAll),
+    (http_request::NAME, Limited::InAll),
+    (web_search::NAME, Limited::InTime),
+    (browser_open::NAME, Limited::InTime),
+    (browser_read::NAME, Limited::InTime),
+    (browser_act::NAME, Limited::InTime),
+    (browser_screenshot::NAME, Limited::InAll),
+];
+
 /// What a run of this agent is offered. A small model plans worse with each tool more: `workspace_only` leaves
 /// it those it was tuned with.
 pub fn offered(tools: &[Arc<dyn Tool>], agent: Option<&AgentRef>, workspace_only: bool) -> Vec<ToolDefinition> {

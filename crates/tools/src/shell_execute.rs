@@ -172,6 +172,7 @@ mod tests {
             no_new_privs: true,
             capabilities_dropped: true,
             limits: BTreeMap::new(),
+            bounds: None,
             setup_us: 0,
         };
         let (stdout, stderr) = (stdout.as_bytes().to_vec(), stderr.as_bytes().to_vec());

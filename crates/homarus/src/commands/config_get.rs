@@ -4,10 +4,10 @@ use homarus_api::config::{GetResponse, Setting, Source};
 
 use crate::{
     config::{
-        check,
+        check::{self, Checked},
         file::UserFile,
         keys::{Key, Keys},
-        values,
+        limits, values,
     },
     dirs::Dirs,
     exit::CliError,
@@ -29,12 +29,17 @@ impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
         let file = UserFile::of(&Dirs::from_env()?)?;
         let keys = Keys::all()?;
-        let wanted = |key: &Key| self.key.as_ref().is_none_or(|path| key.path == *path || key.is_in(path));
-        let settings = settings(&file, &keys)?;
+        // An invalid file is an error: nobody can say what holds then.
+        let checked = check::sound(file.text(), &file.path, &keys)?;
+        let named = |key: &&Key| self.key.as_ref().is_none_or(|path| key.path == *path || key.is_in(path));
+        // Limits of tools are many, and mostly as those of every call: unasked they are told where they are not.
+        let asked = self.key.as_deref().is_some_and(limits::are_of_tools);
+        let told = keys.of_tools().filter(|key| asked || checked.set(&key.path).is_some());
+        let settings = keys.iter().chain(told).filter(named).map(|key| setting(key, &checked));
         let response = GetResponse {
             file: file.path.display().to_string(),
             exists: file.text.is_some(),
-            settings: settings.into_iter().filter(|(key, _)| wanted(key)).map(|(_, setting)| setting).collect(),
+            settings: settings.collect(),
         };
         if let (Some(path), true) = (&self.key, response.settings.is_empty()) {
             return Err(unknown(path, &keys));
@@ -49,31 +54,26 @@ impl Args {
 }
 
 pub fn unknown(path: &str, keys: &Keys) -> CliError {
-    let all = "`homarus config get` lists every key";
-    let help = keys.meant(path).map_or_else(|| all.to_owned(), |meant| format!("did you mean `{meant}`? {all}"));
+    let all = limits::listed(path);
+    let help = match keys.meant(path) {
+        Some(meant) => format!("did you mean `{meant}`? {all}"),
+        None => all,
+    };
     CliError::usage(format!("unknown key `{path}`")).help(help)
 }
 
-/// Every key with the value that holds. An invalid file is an error: nobody can say what holds then.
-fn settings<'k>(file: &UserFile, keys: &'k Keys) -> Result<Vec<(&'k Key, Setting)>, CliError> {
-    let checked = check::check(file.text(), keys);
-    if let [first, rest @ ..] = checked.problems.as_slice() {
-        return Err(first.error(&file.path, rest.len()));
+/// A key with the value that holds.
+fn setting(key: &Key, checked: &Checked) -> Setting {
+    let (value, set) = checked.value(key);
+    Setting {
+        key: key.path.clone(),
+        value: values::to_wire(value),
+        default: values::to_wire(checked.otherwise(key).0),
+        source: if set.is_some() { Source::File } else { Source::Default },
+        line: set.map(|set| set.line),
+        expected: key.kind.to_string(),
+        about: key.about.clone(),
     }
-    let setting = |key: &'k Key| {
-        let set = checked.set.iter().find(|set| set.path == key.path);
-        let setting = Setting {
-            key: key.path.clone(),
-            value: values::to_wire(set.map_or(&key.default, |set| &set.value)),
-            default: values::to_wire(&key.default),
-            source: if set.is_some() { Source::File } else { Source::Default },
-            line: set.map(|set| set.line),
-            expected: key.kind.to_string(),
-            about: key.about.clone(),
-        };
-        (key, setting)
-    };
-    Ok(keys.iter().map(setting).collect())
 }
 
 /// The value alone for one key, so that scripts can take it; lines as in a file for more.

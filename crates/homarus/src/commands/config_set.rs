@@ -57,11 +57,8 @@ impl Args {
     fn set(&self, path: &Path, keys: &Keys) -> Result<Option<SetResponse>, CliError> {
         let file = UserFile::read(path)?;
         let key = keys.find(&self.key).ok_or_else(|| self.unknown(keys))?;
-        let checked = check::check(file.text(), keys);
-        if let [first, rest @ ..] = checked.problems.as_slice() {
-            return Err(first.error(&file.path, rest.len()));
-        }
-        let previous = checked.set.iter().find(|set| set.path == key.path).map(|set| &set.value);
+        let checked = check::sound(file.text(), &file.path, keys)?;
+        let previous = checked.set(&key.path).map(|set| &set.value);
         let value = if self.default { None } else { Some(self.value(key)?) };
         let text = match &value {
             Some(value) if previous.is_some_and(|previous| values::to_wire(previous) == values::to_wire(value)) => {
@@ -82,8 +79,8 @@ impl Args {
             file: file.path.display().to_string(),
             key: key.path.clone(),
             source: if value.is_some() { Source::File } else { Source::Default },
-            value: values::to_wire(value.as_ref().unwrap_or(&key.default)),
-            previous: values::to_wire(previous.unwrap_or(&key.default)),
+            value: values::to_wire(value.as_ref().unwrap_or(checked.otherwise(key).0)),
+            previous: values::to_wire(checked.value(key).0),
             changed,
         }))
     }

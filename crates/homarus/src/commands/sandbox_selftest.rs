@@ -7,8 +7,10 @@ use homarus_contract::text::one_line;
 use homarus_sandbox::selftest::{self, Cell, ControlSeen, Line, Note, Outcome, Report, SelftestError, Verdict};
 
 use crate::{
+    dirs::Dirs,
     exit::{self, CliError},
     put,
+    selftest::Record,
     show::{
         progress::{Progress, Unit},
         style::Style,
@@ -34,7 +36,12 @@ pub struct Args {
 impl Args {
     pub fn execute(self) -> Result<u8, CliError> {
         let request = SelftestRequest { only: self.only, no_controls: self.no_controls };
-        let response = run(request, self.json)?;
+        let mut response = run(&request, self.json)?;
+        // Every look at the host is over.
+        match record(request, &response) {
+            Ok(path) => response.record = Some(path),
+            Err(error) => put::note(&format!("this self-test is not recorded: {}", error.short())),
+        }
         if self.json {
             put::json(&response)?;
         } else {
@@ -44,11 +51,17 @@ impl Args {
     }
 }
 
-fn run(request: SelftestRequest, quiet: bool) -> Result<SelftestResponse, CliError> {
+/// Keeps it, for `homarus doctor`; where.
+fn record(request: SelftestRequest, response: &SelftestResponse) -> Result<String, CliError> {
+    let path = Record::new(request, response.clone()).keep(&Dirs::from_env()?.state)?;
+    Ok(path.display().to_string())
+}
+
+fn run(request: &SelftestRequest, quiet: bool) -> Result<SelftestResponse, CliError> {
     let options = selftest::Options {
         exe: "/proc/self/exe".into(),
         folder: std::env::temp_dir(),
-        only: request.only,
+        only: request.only.clone(),
         controls: !request.no_controls,
     };
     let mut progress = Progress::new("attacks", selftest::count(&options)? as u64, Unit::Attacks, quiet);
@@ -98,7 +111,8 @@ fn print(response: &SelftestResponse, tries: bool) -> Result<(), CliError> {
         (through, _) => {
             style.red(&format!("{through} attacks got through: do not run what you do not trust on this machine"))
         }
-    })
+    })?;
+    response.record.as_ref().map_or(Ok(()), |path| put::line(&format!("recorded in {path}")))
 }
 
 fn cell(result: &SelftestResult, style: Style) -> String {
@@ -140,6 +154,7 @@ fn to_response(report: Report) -> SelftestResponse {
         got_through: count(Verdict::GotThrough),
         not_tried: count(Verdict::NotTried),
         took_ms: report.took_ms,
+        record: None,
         attacks: report.lines.into_iter().map(|line| to_attack(line, &report.users)).collect(),
         users: report.users,
     }

@@ -3,10 +3,23 @@
 use std::sync::Arc;
 
 use homarus_agent::folder::AgentFolder;
-use homarus_api::tools::{ListResponse, Tool as Row};
+use homarus_api::tools::{Bound, ListResponse, Tool as Row};
 use homarus_contract::tool::Tool;
 
-use crate::{agents, browser, choose, config::Config, dirs::Dirs, exit::CliError, put, show::style::Style, wiring};
+use crate::{
+    agents, browser, choose,
+    config::{
+        Config,
+        check::{self, Checked},
+        file::UserFile,
+        keys::Keys,
+    },
+    dirs::Dirs,
+    exit::CliError,
+    put,
+    show::style::Style,
+    wiring,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -33,15 +46,30 @@ impl Args {
 /// All tools, and whether a run of this agent is offered them.
 pub fn tools(agent: Option<&str>) -> Result<Vec<Row>, CliError> {
     let dirs = Dirs::from_env()?;
-    let config = Config::load(&dirs)?;
+    let file = UserFile::of(&dirs)?;
+    let config = Config::parse(file.text(), &file.path)?;
     let agent = agents::chosen(&dirs, agent)?;
     let (_, vault) = choose::options(&dirs, &config)?;
     let vault = Arc::new(vault);
     let browsers = browser::browsers(&dirs, &config, vault.clone(), Arc::new(browser::NotHere))?;
-    rows(&wiring::tools(&config, vault, Arc::new(wiring::shelf(&dirs)?), browsers)?, agent.as_ref())
+    let keys = Keys::all()?;
+    let checked = check::sound(file.text(), &file.path, &keys)?;
+    let mut rows = rows(&wiring::tools(&config, vault, Arc::new(wiring::shelf(&dirs)?), browsers)?, agent.as_ref())?;
+    for row in &mut rows {
+        row.bounds = bounds(&row.name, &keys, &checked);
+    }
+    Ok(rows)
 }
 
-/// The same of tools that are at hand.
+fn bounds(tool: &str, keys: &Keys, checked: &Checked) -> Vec<Bound> {
+    let bound = |(name, key)| {
+        let value = checked.value(key).0.as_integer().and_then(|value| u64::try_from(value).ok())?;
+        Some(Bound { name: str::to_owned(name), value, is_own: checked.set(&key.path).is_some() })
+    };
+    keys.of_tool(tool).filter_map(bound).collect()
+}
+
+/// The same of tools that are at hand, without what is configured for their calls.
 pub fn rows(tools: &[Arc<dyn Tool>], agent: Option<&AgentFolder>) -> Result<Vec<Row>, CliError> {
     let known: Vec<String> = tools.iter().map(|tool| tool.definition().name).collect();
     let wanted = agents::tools(agent, &known)?;
@@ -60,6 +88,7 @@ pub fn rows(tools: &[Arc<dyn Tool>], agent: Option<&AgentFolder>) -> Result<Vec<
                 class: tool.class(),
                 scope: tool.scope(),
                 limits: tool.limits(),
+                bounds: Vec::new(),
                 offered: why_not.is_none(),
                 why_not,
             })

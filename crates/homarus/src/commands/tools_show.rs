@@ -1,6 +1,6 @@
 //! `homarus tools show`
 
-use homarus_api::tools::Tool;
+use homarus_api::tools::{Bound, Tool};
 
 use super::tools_list::{tools, word};
 use crate::{exit::CliError, nearest::nearest, put, show::style::Style};
@@ -50,9 +50,22 @@ fn print(tool: &Tool) -> Result<(), CliError> {
         ("class", word(&tool.class)),
         ("scope", word(&tool.scope)),
         ("limits", tool.limits.clone()),
+        ("per call", bounds(&tool.bounds)),
         ("offered", offered),
-    ] {
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    {
         put::line(&format!("{} {value}", style.dim(&format!("{name:>8}"))))?;
     }
     put::line(&format!("{} {:#}", style.dim(&format!("{:>8}", "schema")), tool.schema))
+}
+
+/// As they are named in the configuration.
+fn bounds(bounds: &[Bound]) -> String {
+    let told = bounds.iter().map(|bound| {
+        let own = if bound.is_own { " (its own)" } else { "" };
+        format!("{} {}{own}", bound.name, bound.value)
+    });
+    told.collect::<Vec<_>>().join(", ")
 }

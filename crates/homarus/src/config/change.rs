@@ -128,6 +128,20 @@ mod tests {
             "5",
             "[models]\noutput_tokens_max = 9\n\n[budget]\nsteps = 7\n\n[models.local]\nidle_s = 5\n",
         );
+        let own = "limits.tools.shell.execute.wall_s";
+        check_set("", own, "900", "[limits.tools.shell.execute]\nwall_s = 900\n");
+        check_set(
+            "[limits]\nwall_s = 9\n\n[budget]\nsteps = 7\n",
+            own,
+            "900",
+            "[limits]\nwall_s = 9\n\n[budget]\nsteps = 7\n\n[limits.tools.shell.execute]\nwall_s = 900\n",
+        );
+        check_set(
+            "[limits.tools.shell.execute]\nwall_s = 9 # long\n",
+            own,
+            "900",
+            "[limits.tools.shell.execute]\nwall_s = 900 # long\n",
+        );
         check_set(
             "[models.local]\nidle_s = 9\n",
             "models.order",

@@ -4,7 +4,10 @@ use std::{ops::Range, path::Path};
 
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::keys::{Key, Keys, Kind};
+use super::{
+    keys::{Key, Keys, Kind},
+    limits,
+};
 use crate::exit::CliError;
 
 /// A mistake in a file.
@@ -55,6 +58,35 @@ pub struct Checked {
     pub problems: Vec<Problem>,
 }
 
+impl Checked {
+    pub fn set(&self, path: &str) -> Option<&Set> {
+        self.set.iter().find(|set| set.path == path)
+    }
+
+    /// What a key has where the file does not set it.
+    pub fn otherwise<'a>(&'a self, key: &'a Key) -> (&'a Value, Option<&'a Set>) {
+        let followed = key.follows.as_deref().and_then(|path| self.set(path));
+        (followed.map_or(&key.default, |set| &set.value), followed)
+    }
+
+    /// The value that holds, and where the file says so.
+    pub fn value<'a>(&'a self, key: &'a Key) -> (&'a Value, Option<&'a Set>) {
+        match self.set(&key.path) {
+            Some(set) => (&set.value, Some(set)),
+            None => self.otherwise(key),
+        }
+    }
+}
+
+/// What a file sets in which nothing is wrong.
+pub fn sound(text: &str, path: &Path, keys: &Keys) -> Result<Checked, CliError> {
+    let checked = check(text, keys);
+    match checked.problems.as_slice() {
+        [] => Ok(checked),
+        [first, rest @ ..] => Err(first.error(path, rest.len())),
+    }
+}
+
 pub fn check(text: &str, keys: &Keys) -> Checked {
     let mut walk = Walk { text, keys, found: Checked::default() };
     match Document::parse(text) {
@@ -75,6 +107,10 @@ impl Walk<'_> {
         for (name, item) in table.iter() {
             let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
             let at = table.key(name).and_then(toml_edit::Key::span);
+            if name.contains('.') {
+                self.quoted(name, &path, at);
+                continue;
+            }
             let inside = inline || matches!(item, Item::Value(Value::InlineTable(_)));
             match (self.keys.find(&path).cloned(), item) {
                 (Some(key), Item::Value(value)) => self.value(&key, value, at, inline),
@@ -97,11 +133,21 @@ impl Walk<'_> {
                 },
                 (None, _) => {
                     let meant = self.keys.meant(&path).map(|meant| format!("did you mean `{meant}`?"));
-                    let all = || "`homarus config get` lists every key".to_owned();
+                    let all = || limits::listed(&path);
                     self.problem(at, format!("unknown key `{path}`"), Some(meant.unwrap_or_else(all)));
                 }
             }
         }
+    }
+
+    /// Names have no dots; those of tools are written as tables are.
+    fn quoted(&mut self, name: &str, path: &str, at: Option<Range<usize>>) {
+        let is_known = self.keys.find(path).is_some() || self.keys.is_table(path);
+        let help = match is_known {
+            true => format!("write it without quotes: {path}"),
+            false => limits::listed(path),
+        };
+        self.problem(at, format!("unknown key {name:?}: no name has a dot in it"), Some(help));
     }
 
     fn value(&mut self, key: &Key, value: &Value, at: Option<Range<usize>>, inline: bool) {
@@ -167,6 +213,43 @@ mod tests {
         check_file("[models", &[(1, 8, "", "")]);
         check_file("[budget]\nsteps = 1\nsteps = 2", &[(3, 1, "duplicate", "")]);
         check_file("[[budget]]\nsteps = 5", &[(1, 3, "is a table, not a key", "")]);
+        check_file("\"budget.steps\" = 5", &[(1, 1, "no name has a dot", "without quotes: budget.steps")]);
+    }
+
+    #[test]
+    fn limits_of_one_tool() {
+        check_file("[limits.tools.shell.execute]\nwall_s = 900\nmemory_mb = 8192", &[]);
+        check_file("limits.tools.shell.execute.wall_s = 900", &[]);
+        check_file("limits = { tools = { file.read = { wall_s = 9 } } }", &[]);
+        check_file("[limits.tools]", &[]);
+        let near = "did you mean `limits.tools.shell.execute`?";
+        check_file("[limits.tools.shell.exec]\nwall_s = 9", &[(1, 21, "`limits.tools.shell.exec`", near)]);
+        check_file("[limits.tools.memory.note]\nwall_s = 9", &[(1, 15, "`limits.tools.memory`", "are file.search, ")]);
+        check_file("[limits.tools.file.read]\nwal_s = 9", &[(2, 1, "unknown key", "file.read.wall_s`?")]);
+        check_file("[limits.tools.web.search]\ncpu_s = 9", &[(2, 1, "`limits.tools.web.search.cpu_s`", "")]);
+        check_file("[limits.tools.file.read]\ncalls_at_once = 9", &[(2, 1, "unknown key", "")]);
+        check_file(
+            "[limits.tools.file.read]\nwall_s = 0",
+            &[(2, 10, "from 1 to 86400, found 0", "the default is 120")],
+        );
+        check_file("[limits.tools.file]\nread = 5", &[(2, 1, "is a table, not a key", "[limits.tools.file.read]")]);
+        let plain = "without quotes: limits.tools.shell.execute";
+        check_file("[limits.tools.\"shell.execute\"]\nwall_s = 9", &[(1, 15, "\"shell.execute\"", plain)]);
+        check_file("[limits.tools.\"a.b\"]\nwall_s = 9", &[(1, 15, "\"a.b\"", "are file.search, ")]);
+    }
+
+    #[test]
+    fn what_a_tool_does_not_set_is_as_for_all() {
+        let keys = Keys::all().unwrap();
+        let key = keys.find("limits.tools.file.read.wall_s").unwrap();
+        let told = |text: &str| {
+            let checked = check(text, &keys);
+            let (value, set) = checked.value(key);
+            (value.to_string(), set.map(|set| set.line))
+        };
+        assert_eq!(told(""), ("120".to_owned(), None));
+        assert_eq!(told("[limits]\nwall_s = 9"), ("9".to_owned(), Some(2)));
+        assert_eq!(told("[limits]\nwall_s = 9\ntools.file.read.wall_s = 8"), ("8".to_owned(), Some(3)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{fmt, ops::Range};
 use homarus_contract::model::ModelRef;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
-use super::DEFAULT;
+use super::{DEFAULT, limits};
 use crate::{exit::CliError, nearest::nearest, providers::Own, route::Route};
 
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Key {
     pub default: Value,
     /// The comment above it in the default.
     pub about: String,
+    /// The key whose value holds where this one is not set.
+    pub follows: Option<String>,
 }
 
 /// What a value may be.
@@ -93,7 +95,7 @@ const fn whole(min: i64, max: i64) -> Kind {
     Kind::Whole { min, max }
 }
 
-/// All keys, in the order of the default.
+/// All keys, in the order of the default; after them those of single tools.
 #[derive(Debug)]
 pub struct Keys(Vec<Key>);
 
@@ -104,11 +106,18 @@ impl Keys {
             .map_err(|error| CliError::failed("the built-in configuration cannot be read").cause(error))?;
         let mut keys = Vec::new();
         collect(document.as_table(), "", &mut keys);
+        keys.extend(limits::of_tools(&keys));
         Ok(Self(keys))
     }
 
+    /// Those of the default.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.0.iter()
+        self.0.iter().filter(|key| key.follows.is_none())
+    }
+
+    /// Those of single tools.
+    pub fn of_tools(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter().filter(|key| key.follows.is_some())
     }
 
     pub fn find(&self, path: &str) -> Option<&Key> {
@@ -122,10 +131,13 @@ impl Keys {
 
     /// The key or table that was probably meant.
     pub fn meant(&self, path: &str) -> Option<&str> {
+        if limits::are_of_tools(path) {
+            return self.meant_of_tools(path);
+        }
         let name = path.rsplit('.').next().unwrap_or(path);
-        let whole = || nearest(path, self.0.iter().map(|key| key.path.as_str()));
+        let whole = || nearest(path, self.iter().map(|key| key.path.as_str()));
         // The right name in the wrong table, if there is only one such name.
-        let mut same = self.0.iter().filter(|key| key.name() == name).map(|key| key.path.as_str());
+        let mut same = self.iter().filter(|key| key.name() == name).map(|key| key.path.as_str());
         let elsewhere = match (same.next(), same.next()) {
             (Some(only), None) => Some(only),
             _ => None,
@@ -133,7 +145,7 @@ impl Keys {
         elsewhere.or_else(whole).or_else(|| nearest(path, self.tables()))
     }
 
-    fn tables(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn tables(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|key| key.path.match_indices('.').map(|(end, _)| &key.path[..end]))
     }
 }
@@ -286,7 +298,7 @@ fn collect(table: &Table, prefix: &str, keys: &mut Vec<Key>) {
                 let about = table.key(name).map(|key| comment(key.leaf_decor().prefix())).unwrap_or_default();
                 let mut default = value.clone();
                 default.decor_mut().clear();
-                keys.push(Key { kind: kind_of(&path, value), path, default, about });
+                keys.push(Key { kind: kind_of(&path, value), path, default, about, follows: None });
             }
             Item::None | Item::ArrayOfTables(_) => {}
         }
@@ -344,6 +356,8 @@ mod tests {
         check("model.local.name", Some("models.local.name"));
         check("budgets", Some("budget"));
         check("temperature", None);
+        check("limits.cpu", Some("limits.cpu_s"));
+        check("cpu_s", Some("limits.cpu_s"));
     }
 
     #[test]

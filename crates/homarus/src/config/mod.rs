@@ -7,17 +7,19 @@ pub mod change;
 pub mod check;
 pub mod file;
 pub mod keys;
+pub mod limits;
 pub mod values;
 
 use std::path::{Path, PathBuf};
 
-use homarus_contract::{budget::Budget, model::ModelRef, sandbox::Limits};
+use homarus_contract::{budget::Budget, model::ModelRef, sandbox::CallLimits};
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::{dirs::Dirs, exit::CliError, providers::Own, route::Route, weights};
 use file::UserFile;
 use keys::Keys;
+use limits::LimitOptions;
 
 pub const DEFAULT: &str = include_str!("../../data/homarus.toml");
 
@@ -93,19 +95,6 @@ struct BudgetOptions {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LimitOptions {
-    wall_s: u64,
-    cpu_s: u64,
-    memory_mb: u64,
-    processes: u32,
-    open_files: u32,
-    file_mb: u64,
-    output_mb: u64,
-    calls_at_once: u32,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SandboxOptions {
     pub readable: Vec<PathBuf>,
     pub cache_paths: Vec<String>,
@@ -157,10 +146,7 @@ impl Config {
     /// The text of a user's file, over the default.
     pub fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
         let keys = Keys::all()?;
-        let problems = check::check(text, &keys).problems;
-        if let [first, rest @ ..] = problems.as_slice() {
-            return Err(first.error(path, rest.len()));
-        }
+        check::sound(text, path, &keys)?;
         let wrong =
             |error: toml::de::Error| CliError::usage(format!("{} is not valid", path.display())).cause(error.message());
         let mut merged: Table = DEFAULT.parse().map_err(wrong)?;
@@ -201,16 +187,8 @@ impl Config {
         self.limits.calls_at_once as usize
     }
 
-    pub fn limits(&self) -> Limits {
-        Limits {
-            wall_ms: self.limits.wall_s.saturating_mul(1000),
-            cpu_s: self.limits.cpu_s,
-            memory_bytes: self.limits.memory_mb.saturating_mul(MIB),
-            processes_max: self.limits.processes,
-            open_files_max: self.limits.open_files,
-            file_bytes_max: self.limits.file_mb.saturating_mul(MIB),
-            output_bytes_max: self.limits.output_mb.saturating_mul(MIB),
-        }
+    pub fn limits(&self) -> CallLimits {
+        self.limits.of_calls()
     }
 }
 

@@ -12,6 +12,7 @@ mod leftovers;
 mod local;
 mod permissions;
 mod sandbox;
+mod selftest;
 mod servers;
 mod versions;
 
@@ -31,6 +32,8 @@ use crate::{
 pub const CHECKS: &[(&str, &str)] = &[
     ("config", "the configuration can be read, has no unknown key, and the files it names are right"),
     ("sandbox.*", "one thing the sandbox has to enforce or to deny, tried out in a sandbox"),
+    ("selftest.whole", "the last self-test of the sandbox held, and neither kernel nor program was changed since"),
+    ("selftest.part", "so did one of some attacks only, where that is newer"),
     ("keys.*", "a provider's key: set or not, and usable; never shown"),
     ("servers.*", "a provider that is set up answers, and takes the key"),
     ("models", "there is a model to ask"),
@@ -77,6 +80,7 @@ pub fn examine(dirs: &Dirs, matters: &[String], quiet: bool) -> Result<CheckResp
     findings.extend(versions::check());
     let (sandbox, launcher) = sandbox::check(&patient);
     findings.extend(sandbox);
+    findings.extend(selftest::check(&patient));
     findings.extend(keys::check(patient.config));
     findings.extend(local::check(&patient, launcher.as_ref()));
     findings.extend(servers::check(&patient));

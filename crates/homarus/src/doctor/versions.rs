@@ -3,14 +3,13 @@
 use homarus_api::doctor::Finding;
 
 use super::{Because, info, ok, warning};
-use crate::cli::VERSION;
+use crate::{cli::VERSION, selftest};
 
 /// The first that lets an ordinary user mount overlays.
 const KERNEL_MIN: (u32, u32) = (5, 11);
 
 pub fn check() -> Vec<Finding> {
-    let kernel = rustix::system::uname();
-    vec![info("version.program", &format!("homarus {VERSION}")), judge(&kernel.release().to_string_lossy())]
+    vec![info("version.program", &format!("homarus {VERSION}")), judge(&selftest::kernel())]
 }
 
 fn judge(release: &str) -> Finding {

@@ -70,6 +70,37 @@ fn a_value_is_set_told_with_its_line_and_taken_back() {
 }
 
 #[test]
+fn limits_of_one_tool_are_set_told_and_taken_back() {
+    let fixture = Fixture::new(Some("[limits]\nwall_s = 60\n"));
+    let key = "limits.tools.shell.execute.wall_s";
+    assert_eq!(fixture.config(&["get", key]).stdout, "60\n", "as for every call");
+    let done = fixture.config(&["set", key, "900"]);
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (0, "limits.tools.shell.execute.wall_s = 900 (was 60)\n"),
+        "{done:?}"
+    );
+    assert_eq!(fixture.text(), "[limits]\nwall_s = 60\n\n[limits.tools.shell.execute]\nwall_s = 900\n");
+    assert_eq!(fixture.config(&["get", key]).stdout, "900\n");
+    let lines = |args: &[&str]| fixture.config(args).stdout.lines().filter(|line| line.contains("tools.")).count();
+    assert_eq!((lines(&["get"]), lines(&["get", "limits"])), (1, 1), "only what is set");
+    assert_eq!(lines(&["get", "limits.tools.shell.execute"]), 7);
+    assert_eq!(fixture.config(&["check"]).code, 0);
+    let done = fixture.config(&["set", key, "--default"]);
+    assert_eq!(done.stdout, "limits.tools.shell.execute.wall_s = 60, the default (was 900)\n");
+    assert_eq!(lines(&["get"]), 0);
+    let wrong = |key: &str, parts: &[&str]| {
+        let done = fixture.config(&["set", key, "9"]);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(parts.iter().all(|part| done.stderr.contains(part)), "{done:?}");
+    };
+    wrong("limits.tools.shell.exec.wall_s", &["unknown key", "`limits.tools.shell.execute.wall_s`"]);
+    wrong("limits.tools.shell.execute.wal_s", &["unknown key", "`limits.tools.shell.execute.wall_s`"]);
+    wrong("limits.tools.memory.note.wall_s", &["unknown key", "the tools that have limits are file.search, "]);
+    wrong("limits.tools.shell.execute", &["is a table, not a key"]);
+}
+
+#[test]
 fn what_is_set_holds_in_the_next_command() {
     let fixture = Fixture::new(None);
     assert_eq!(fixture.config(&["set", "models.local.name", "smollm2-135m"]).code, 0);

@@ -25,7 +25,7 @@ use homarus_contract::{
     machine::Machine,
     message::{Message, StopReason, ToolDefinition, Usage},
     model::{ModelError, ModelErrorClass, ModelEvent, ModelInfo, ModelRef, ModelRequest, Models, Price, ProviderBlock},
-    sandbox::{LayerDiff, LayerId, Limits, OutputSink},
+    sandbox::{CallLimits, LayerDiff, LayerId, OutputSink},
     tool::{Tool, ToolContext, ToolError, ToolOutput},
 };
 use homarus_driver::{
@@ -344,7 +344,7 @@ impl World {
             sandbox: Arc::new(sandbox),
             observer: Arc::new(Silent),
             approver: Arc::new(Person { granted: self.granted, answers: self.answered, thinks: self.thinks }),
-            limits: Limits::default(),
+            limits: CallLimits::default(),
             calls_at_once: 4,
             clock: self.clock.clone(),
             steady_clock: Arc::new(|| 1_000),

@@ -139,6 +139,30 @@ fn sighup_brings_models_rules_and_limits() {
 }
 
 #[test]
+fn sighup_brings_the_limits_of_tools() {
+    let shell = || Turn::call("shell.execute", json!({ "command": "head -c 2m /dev/zero > /tmp/big" }));
+    let program = Program::with_turns(vec![
+        shell().hold(),
+        shell(),
+        Turn::call("file.read", json!({ "path": "seed.txt" })),
+        Turn::text("Done."),
+        Turn::text("Done."),
+    ]);
+    let mut running = begin(&program, &[]);
+    configure(&program, "[limits.tools.shell.execute]\nfile_mb = 1\n");
+    hang_up(&program, &mut running, READ);
+    running.finish();
+    let events = program.events();
+    let results: Vec<&Value> = events.iter().filter(|event| event["kind"] == "act_result").collect();
+    let bounds: Vec<u64> =
+        results.iter().map(|one| one["receipt"]["bounds"]["file_bytes_max"].as_u64().unwrap() >> 20).collect();
+    assert_eq!(bounds, [1024, 1, 1024], "the step under way ends as it began");
+    assert_eq!(results[0]["exit"]["code"], 0);
+    assert_ne!(results[1]["exit"]["code"], 0);
+    program.verify();
+}
+
+#[test]
 fn sighup_brings_the_persona_and_tools_of_the_agent() {
     let program = Program::with_turns(vec![write("a.txt").hold(), Turn::text("Done."), Turn::text("x")]);
     assert_eq!(program.output(&["agents", "create", "ada"]).code, 0);

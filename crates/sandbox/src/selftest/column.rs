@@ -85,7 +85,7 @@ fn run(ask: &Ask) -> io::Result<()> {
                 let first = tried(true)?;
                 if first.verdict == Verdict::Held { tried(false)? } else { first }
             }
-            (None, Some(condition)) => machine::judge(condition, ask)?,
+            (None, Some(condition)) => machine::judge(condition, ask, &groups)?,
             (None, None) => return Err(io::Error::other(format!("there is no attack `{id}`"))),
         };
         cell.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     column::Ask,
+    host::Snapshot,
     inside::{Note, Outcome},
     judge::{Cell, ControlSeen, Verdict},
+    world::World,
 };
-use crate::{L1, Options, stages::MARKER};
+use crate::{L1, Options, cgroup::Groups, stages::MARKER};
 
 /// Something a machine may lack.
 pub struct Condition {
@@ -82,13 +84,15 @@ struct Probed {
 }
 
 /// Probes in a child for which the condition holds, and in one for which it does not.
-pub fn judge(condition: &Condition, ask: &Ask) -> io::Result<Cell> {
-    let normal = probe_in(ask, "none")?;
+pub fn judge(condition: &Condition, ask: &Ask, groups: &Groups) -> io::Result<Cell> {
+    let token = format!("{}-machine", ask.token);
+    let normal = probe_in(ask, "none", &token)?;
     let control = match normal.lines.iter().find(|line| !line.1) {
         None => ControlSeen::Works { how: "the probe passes".to_owned() },
         Some((id, _, detail, _)) => ControlSeen::Fails { how: format!("{id}: {detail}") },
     };
-    let (verdict, how, tries) = match probe_in(ask, condition.id) {
+    let (probed, changes) = watched(ask, groups, &token, || probe_in(ask, condition.id, &token))?;
+    let (mut verdict, mut how, tries) = match probed {
         Err(error) => (Verdict::NotTried, error.to_string(), Vec::new()),
         Ok(probed) => {
             let (verdict, how) = condition.answer.check(&probed);
@@ -100,8 +104,19 @@ pub fn judge(condition: &Condition, ask: &Ask) -> io::Result<Cell> {
             (verdict, how, tries.collect())
         }
     };
+    if let Some(change) = changes.first() {
+        (verdict, how) = (Verdict::GotThrough, format!("the host is not as before: {change}"));
+    }
     let recorded = (verdict == Verdict::Held).then(|| "probe".to_owned());
     Ok(Cell { verdict, how, recorded, control, took_ms: 0, tries })
+}
+
+/// Does it, and says what of the host is not as it was.
+fn watched<T>(ask: &Ask, groups: &Groups, token: &str, act: impl FnOnce() -> T) -> io::Result<(T, Vec<String>)> {
+    let world = World::make(&ask.folder.join("world"))?;
+    let before = Snapshot::take(&world, groups, token);
+    let done = act();
+    Ok((done, before.changes(&Snapshot::take(&world, groups, token))))
 }
 
 impl Answer {
@@ -130,9 +145,10 @@ impl Answer {
     }
 }
 
-fn probe_in(ask: &Ask, condition: &str) -> io::Result<Probed> {
+/// The token marks the child's command line, by which what it leaves is found.
+fn probe_in(ask: &Ask, condition: &str, token: &str) -> io::Result<Probed> {
     let output = Command::new("/proc/self/exe")
-        .args([MARKER, "selftest-machine", condition])
+        .args([MARKER, "selftest-machine", condition, token])
         .env_clear()
         .current_dir(&ask.folder)
         .stdin(Stdio::null())
@@ -239,6 +255,17 @@ mod tests {
             ((*id).to_owned(), *ok, "memory by rlimit, processes by pid_max".to_owned(), fix.map(str::to_owned))
         });
         Probed { ok: true, lines: lines.collect() }
+    }
+
+    #[test]
+    fn what_changes_on_the_host_meanwhile_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = Ask { folder: folder.path().into(), token: "none".into(), lines: Vec::new(), controls: false };
+        let change = |act: &dyn Fn()| watched(&ask, &Groups::None, "no process has this", act).unwrap().1;
+        assert_eq!(change(&|| ()), [] as [String; 0]);
+        let [told] =
+            change(&|| fs::write(folder.path().join("world/outside/canary"), "x").unwrap()).try_into().unwrap();
+        assert!(told.contains("outside/canary was"), "{told}");
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn prepare(begun: &Begun, line: &OwnedFd) -> Result<Option<Prepared>, StageFailu
         no_new_privs: confined.no_new_privs,
         capabilities_dropped: confined.capabilities_dropped,
         limits,
+        bounds: call.limits,
     };
     Ok(Some((command, started, way_out)))
 }

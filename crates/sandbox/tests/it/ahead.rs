@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use homarus_contract::sandbox::{Exit, Program, WorkerLauncher, WorkerSpec};
+use homarus_contract::sandbox::{Exit, Limits, Program, WorkerLauncher, WorkerSpec};
 
 use crate::fixture::{Fixture, eventually, helper};
 
@@ -152,6 +152,29 @@ async fn calls_with_other_limits_have_their_own() {
     spec.limits.memory_bytes /= 2;
     let after: u64 = fixture.exec(spec).await.stdout().trim().parse().unwrap();
     assert_eq!(after * 2, before);
+}
+
+/// Each attack needs more than the small limits and less than the large ones.
+#[tokio::test]
+async fn a_sandbox_that_stands_ready_has_no_limits_but_those_of_the_call_that_comes() {
+    let fixture = Fixture::new();
+    let base = fixture.shell("true").limits;
+    let small =
+        Limits { memory_bytes: 64 << 20, processes_max: 16, open_files_max: 32, file_bytes_max: 1 << 20, ..base };
+    let large =
+        Limits { memory_bytes: 1 << 30, processes_max: 200, open_files_max: 500, file_bytes_max: 8 << 20, ..base };
+    let attacks = "perl -e '$x = \"a\" x (200 << 20)' && echo memory; \
+        perl -e 'for (1..60) { $p = fork; defined $p or exit 1; if (!$p) { sleep 60; exit } push @p, $p } kill 9, @p' && echo processes; \
+        (head -c 2m /dev/zero >/tmp/big) && echo file; ulimit -n";
+    for limits in [small, large, small, large] {
+        ready(&fixture).await;
+        let mut spec = fixture.shell(attacks);
+        spec.limits = limits;
+        let called = fixture.exec(spec).await;
+        let expected = if limits == small { "32\n" } else { "memory\nprocesses\nfile\n500\n" };
+        assert_eq!(called.stdout(), expected, "{}", called.stderr());
+        assert_eq!(called.done.receipt.bounds, Some(limits));
+    }
 }
 
 #[tokio::test]

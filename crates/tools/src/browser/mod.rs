@@ -113,6 +113,7 @@ impl Here {
 pub struct Turn {
     slot: tokio::sync::OwnedMutexGuard<Option<Browser>>,
     call: CallId,
+    wall_ms: u64,
 }
 
 const NO_PAGE: &str =
@@ -177,7 +178,7 @@ impl Browsers {
             let profile = (self.options.profile_of)(context.agent.as_ref()).map_err(failed)?;
             *slot = Some(launch::start(&self.options, rules, profile.as_ref()).await.map_err(failed)?);
         }
-        let mut turn = Turn { slot, call: call.clone() };
+        let mut turn = Turn::new(slot, call, context);
         turn.begin(context, agreed)?;
         Ok(turn)
     }
@@ -185,7 +186,7 @@ impl Browsers {
     /// The browser of a run that has one.
     pub async fn turn(&self, context: &ToolContext, call: &CallId) -> Result<Turn, ToolError> {
         let slot = self.slots().get(&context.run).cloned().ok_or_else(|| ToolError::Failed(NO_PAGE.to_owned()))?;
-        let mut turn = Turn { slot: slot.lock_owned().await, call: call.clone() };
+        let mut turn = Turn::new(slot.lock_owned().await, call, context);
         turn.begin(context, Vec::new())?;
         Ok(turn)
     }
@@ -206,10 +207,14 @@ impl Browser {
 }
 
 impl Turn {
+    fn new(slot: tokio::sync::OwnedMutexGuard<Option<Browser>>, call: &CallId, context: &ToolContext) -> Self {
+        Self { slot, call: call.clone(), wall_ms: context.limits.wall_ms.min(CALL_MS_MAX) }
+    }
+
     fn begin(&mut self, context: &ToolContext, agreed: Vec<String>) -> Result<(), ToolError> {
         let browser = self.slot.as_mut().ok_or_else(|| ToolError::Failed(NO_PAGE.to_owned()))?;
         browser.rules.agree(&context.profile, agreed);
-        browser.page.until(Instant::now() + Duration::from_millis(context.limits.wall_ms.min(CALL_MS_MAX)));
+        browser.page.until(Instant::now() + Duration::from_millis(self.wall_ms));
         Ok(())
     }
 
@@ -286,7 +291,11 @@ impl Turn {
     }
 
     pub fn output(&self, text: String, is_error: bool, whole: Vec<u8>) -> ToolOutput {
-        let receipt = self.slot.as_ref().map(|browser| browser.receipt.clone());
+        let mut receipt = self.slot.as_ref().map(|browser| browser.receipt.clone());
+        // The time is the call's, the rest the browser's.
+        if let Some(bounds) = receipt.as_mut().and_then(|receipt| receipt.bounds.as_mut()) {
+            bounds.wall_ms = self.wall_ms;
+        }
         ToolOutput { text, is_error, exit: None, whole, wall_ms: 0, receipt, diff: LayerDiff::default() }
     }
 

@@ -131,6 +131,7 @@ pub fn receipt() -> Receipt {
         no_new_privs: false,
         capabilities_dropped: false,
         limits: Default::default(),
+        bounds: None,
         setup_us: 0,
     }
 }

@@ -18,6 +18,23 @@ const SHOP: &str = r#"<h1>Shop</h1><p>Read <a href="/terms?x=1">the terms</a>.</
   <textarea name=note aria-label=Note>old</textarea><button>Buy now</button></form>
   <p id=p></p><script>p.textContent = "made by a script"</script>"#;
 
+/// The rest is the browser's, which lives as long as its run.
+#[test]
+fn a_call_has_the_time_of_its_tool_and_never_more_than_the_browser_gives() {
+    if is_missing() {
+        return;
+    }
+    let site = Site::new(|_| html("here"));
+    let program = program(vec![open(&site.url("/")), read()], &rules(&[&site]));
+    configure(&program, "[limits.tools.browser.open]\nwall_s = 50\n[limits.tools.browser.read]\nwall_s = 600\n");
+    run(&program);
+    let events = program.events();
+    let bounds: Vec<&Value> =
+        events.iter().filter(|event| event["kind"] == "act_result").map(|event| &event["receipt"]["bounds"]).collect();
+    assert_eq!((&bounds[0]["wall_ms"], &bounds[1]["wall_ms"]), (&json!(50_000), &json!(60_000)));
+    assert_eq!((&bounds[0]["processes_max"], &bounds[0]["memory_bytes"]), (&json!(768), &json!(2_u64 << 30)));
+}
+
 #[test]
 fn a_page_is_opened_read_filled_in_and_sent() {
     if is_missing() {
