@@ -167,7 +167,7 @@ impl State {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Accepted(accepted) => self.accept(accepted),
-            Event::TakenOver { .. } | Event::Checkpoint { .. } => self.waiting = None,
+            Event::TakenOver { .. } | Event::Checkpoint { .. } | Event::Deleted { .. } => self.waiting = None,
             Event::Forked { .. } => self.wall_ms = 0,
             Event::Said { inbound } => self.said(&inbound.text),
             Event::Reconfigured(change) => {

@@ -47,6 +47,8 @@ operations![
     runs::Approve,
     runs::Resolve,
     runs::Cancel,
+    runs::Delete,
+    runs::Prune,
     agents::List,
     agents::Show,
     agents::Create,

@@ -79,6 +79,14 @@ operation!(
     /// Ends a run.
     Cancel, "runs.cancel", "POST" "/v1/runs/{run}/cancel", needs "runs:cancel", RunRequest => CancelResponse
 );
+operation!(
+    /// Deletes runs that have ended, for good.
+    Delete, "runs.delete", "POST" "/v1/runs/delete", needs "runs:delete", DeleteRequest => DeleteResponse
+);
+operation!(
+    /// Deletes all runs that ended long ago.
+    Prune, "runs.prune", "POST" "/v1/runs/prune", needs "runs:delete", PruneRequest => DeleteResponse
+);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StartRequest {
@@ -294,6 +302,33 @@ pub struct CancelResponse {
     pub run: RunId,
     /// `false`: the process that works on it will end it within a moment.
     pub ended: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    pub runs: Vec<RunId>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeleteResponse {
+    pub runs: Vec<RunId>,
+    /// Contents that only these runs had: prompts, outputs, files before and after a change.
+    pub blobs: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PruneRequest {
+    /// Absent: as `runs.keep_days` says.
+    pub older_than_days: Option<u32>,
+    pub dry_run: bool,
+}
+
+/// What a dry run would delete.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PruneResponse {
+    pub days: u32,
+    pub runs: Vec<RunId>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -182,6 +182,17 @@ pub enum Event {
         hash: Hash,
         status: String,
     },
+    /// System stream only: what is left of a run that a person deleted. Its head, and what it had come to then.
+    Deleted {
+        stream: StreamId,
+        seq: u64,
+        hash: Hash,
+        status: String,
+        used: Amount,
+        cost_known: bool,
+        created_ms: u64,
+        who: String,
+    },
 }
 
 /// How a run began: everything its machine needs to know that is not an answer or a result.
@@ -490,6 +501,7 @@ impl Event {
             Event::TurnEnded { .. } => "turn_ended",
             Event::Finished { .. } => "finished",
             Event::Checkpoint { .. } => "checkpoint",
+            Event::Deleted { .. } => "deleted",
         }
     }
 }

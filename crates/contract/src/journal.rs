@@ -84,6 +84,9 @@ pub enum JournalError {
     OverBudget { bound: String, limit: u64 },
     #[error("there is no run {0}")]
     NoSuchRun(String),
+    /// It was there, and is gone for good.
+    #[error("run {run} was deleted by {who}")]
+    Deleted { run: String, at_ms: u64, who: String },
     #[error("there is no blob {0}")]
     NoSuchBlob(Hash),
     #[error("run {0} is being worked on by another process")]

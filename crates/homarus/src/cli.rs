@@ -90,6 +90,10 @@ enum Runs {
     Resolve(commands::runs_resolve::Args),
     /// End a run
     Cancel(commands::runs_cancel::Args),
+    /// Delete runs that have ended, for good
+    Delete(commands::runs_delete::Args),
+    /// Delete all runs that ended long ago
+    Prune(commands::runs_prune::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -195,6 +199,8 @@ impl Cli {
             Command::Runs(Runs::Approve(args)) => args.execute(),
             Command::Runs(Runs::Resolve(args)) => args.execute(),
             Command::Runs(Runs::Cancel(args)) => args.execute(),
+            Command::Runs(Runs::Delete(args)) => args.execute(),
+            Command::Runs(Runs::Prune(args)) => args.execute(),
             Command::Agents(Agents::List(args)) => args.execute(),
             Command::Agents(Agents::Show(args)) => args.execute(),
             Command::Agents(Agents::Create(args)) => args.execute(),

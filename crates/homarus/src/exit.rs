@@ -12,7 +12,7 @@ use homarus_driver::DriverError;
 use homarus_store::StoreError;
 use serde::Serialize;
 
-use crate::show::style::Style;
+use crate::{put, show::style::Style};
 
 pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
@@ -155,6 +155,7 @@ impl From<JournalError> for CliError {
         let again = "nothing was lost: free some space or mend the folder's permissions, then `homarus runs resume`";
         match error {
             JournalError::NoSuchRun(_) => Self::failed(error).help("`homarus runs list` shows the runs there are"),
+            JournalError::Deleted { at_ms, .. } => Self::failed(error).cause(format!("on {}", put::time(at_ms))),
             JournalError::Busy(_) => Self::failed(error)
                 .help("follow it with `homarus runs log --follow`, or end it with `homarus runs cancel`"),
             JournalError::Unwritable(cause) => Self::failed("the journal cannot be written").cause(cause).help(again),

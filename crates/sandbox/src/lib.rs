@@ -33,7 +33,10 @@ mod worker;
 mod zygote;
 
 pub use l1::L1;
-pub use layer::outlook::{Outlook, outlook};
+pub use layer::{
+    forget::forget_conflicts,
+    outlook::{Outlook, outlook},
+};
 pub use options::{KeepLimits, Options};
 pub use probe::{ProbeLine, ProbeReport};
 pub use protected::check_cache_path;

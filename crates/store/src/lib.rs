@@ -6,6 +6,7 @@
 //! `writer` (how transactions share an fsync), `chain` (the hashes), `verify`.
 
 mod chain;
+mod delete;
 mod drivers;
 mod error;
 mod health;
@@ -35,16 +36,18 @@ use std::{
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use homarus_contract::{
     ids::{DriverId, RunId},
-    journal::JournalError,
+    journal::{JournalError, RunRow},
 };
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::watch;
 
+pub use delete::Swept;
 pub use error::StoreError;
 pub use health::Health;
 pub use verify::{Finding, VerifyReport};
 
 use crate::{
+    delete::{SWEEP_BLOBS_MAX, Unnamed},
     lock::DriverLock,
     ops::{Command, Done},
     read::Readers,
@@ -187,6 +190,31 @@ impl Store {
             Done::Rebuilt(runs) => Ok(runs),
             _ => Ok(0),
         }
+    }
+
+    /// Deletes a run that has ended: its events, its place in all lists, and with [`Store::sweep`] what only it named.
+    /// The system stream says from then on that it was, and who deleted it.
+    pub async fn delete(&self, run: RunId, who: String) -> Result<(), JournalError> {
+        self.submit(Command::Delete { run, who }).await.map(drop)
+    }
+
+    /// Deletes the blobs that no event names any more. Reads the whole journal.
+    pub async fn sweep(&self) -> Result<Swept, JournalError> {
+        let unnamed = self.readers.with(|connection| delete::unnamed(connection).map_err(error::unreadable))?;
+        let mut swept = Swept::default();
+        for blobs in unnamed.blobs.chunks(SWEEP_BLOBS_MAX) {
+            let part = Unnamed { blobs: blobs.to_vec(), seen: unnamed.seen.clone() };
+            if let Done::Swept(part) = self.submit(Command::Sweep(part)).await? {
+                swept.blobs += part.blobs;
+                swept.bytes += part.bytes;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Runs that have ended and whose last event is older than this, the oldest first.
+    pub fn ended_before(&self, at_ms: u64, limit: u32) -> Result<Vec<RunRow>, JournalError> {
+        self.readers.with(|connection| read::ended_before(connection, &self.dir, at_ms, limit))
     }
 
     async fn submit(&self, command: Command) -> Result<Done, JournalError> {

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     chain::Link,
+    delete::{self, Swept, Unnamed},
     error::OpError,
     project::{Change, Projection, blobs_of, is_checkpointed},
     rebuild, requests,
@@ -54,6 +55,11 @@ pub(crate) enum Command {
         approval: Approval,
     },
     Rebuild,
+    Delete {
+        run: RunId,
+        who: String,
+    },
+    Sweep(Unnamed),
 }
 
 impl Command {
@@ -74,6 +80,7 @@ pub(crate) enum Done {
     Fence(Fence),
     Nothing,
     Rebuilt(u64),
+    Swept(Swept),
 }
 
 /// The writer's memory from one transaction to the next.
@@ -108,6 +115,8 @@ impl Ops<'_> {
             Command::Request { run, request, blobs } => self.request(run, request, blobs).map(|()| Done::Nothing),
             Command::Answer { run, call, approval } => self.answer(run, call, approval).map(|()| Done::Nothing),
             Command::Rebuild => rebuild::rebuild(self.connection).map(Done::Rebuilt),
+            Command::Delete { run, who } => self.delete(run, who).map(|()| Done::Nothing),
+            Command::Sweep(unnamed) => self.sweep(unnamed).map(Done::Swept),
         }
     }
 
@@ -124,6 +133,9 @@ impl Ops<'_> {
         check_kinds(past)?;
         if rows::head(self.connection, run.as_str())?.is_some() {
             return refuse(&format!("there is a run {run} already"));
+        }
+        if let gone @ JournalError::Deleted { .. } = delete::missing(self.connection, run.as_str()) {
+            return Err(gone.into());
         }
         self.register()?;
         self.put_blobs(blobs)?;
@@ -295,8 +307,8 @@ impl Ops<'_> {
         Ok(())
     }
 
-    fn load(&self, run: &RunId) -> Result<(Head, Projection), OpError> {
-        let no_run = || JournalError::NoSuchRun(run.to_string());
+    pub(crate) fn load(&self, run: &RunId) -> Result<(Head, Projection), OpError> {
+        let no_run = || delete::missing(self.connection, run.as_str());
         let head = rows::head(self.connection, run.as_str())?.filter(|_| !run.stream().is_system());
         let head = head.ok_or_else(no_run)?;
         let projection = rows::projection(self.connection, run)?
@@ -381,20 +393,19 @@ impl Ops<'_> {
 
     /// Writes the run's head into the system stream.
     fn checkpoint(&mut self, run: &RunId, head: &Head, projection: &Projection) -> Result<(), OpError> {
-        let system = StreamId::system();
-        let mut system_head = rows::head(self.connection, system.as_str())?.unwrap_or(Head {
-            seq: 0,
-            hash: Hash::ZERO,
-            epoch: 0,
-            owner: None,
-        });
-        let event = Event::Checkpoint {
+        self.put_system(Event::Checkpoint {
             stream: run.stream(),
             seq: head.seq,
             hash: head.hash,
             status: projection.status.as_str().to_owned(),
-        };
-        self.put_events(system.as_str(), &mut system_head, &[event], &[])
+        })
+    }
+
+    pub(crate) fn put_system(&mut self, event: Event) -> Result<(), OpError> {
+        let system = StreamId::system();
+        let head = rows::head(self.connection, system.as_str())?;
+        let mut head = head.unwrap_or(Head { seq: 0, hash: Hash::ZERO, epoch: 0, owner: None });
+        self.put_events(system.as_str(), &mut head, &[event], &[])
     }
 
     /// An answer that was journalled, or was given to another question, is of no more use.
@@ -431,7 +442,7 @@ fn check_kinds(events: &[Event]) -> Result<(), JournalError> {
     let refused = |what: String| Err(JournalError::Refused(what));
     for (index, event) in events.iter().enumerate() {
         match event {
-            Event::Accepted(_) | Event::TakenOver { .. } | Event::Checkpoint { .. } => {
+            Event::Accepted(_) | Event::TakenOver { .. } | Event::Checkpoint { .. } | Event::Deleted { .. } => {
                 return refused(format!("`{}` is written by the journal itself", event.kind()));
             }
             Event::Finished { .. } if index + 1 < events.len() => {
@@ -448,6 +459,6 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String, JournalError> {
         .map_err(|error| JournalError::Refused(format!("it cannot be written as JSON: {error}")))
 }
 
-fn refuse<T>(what: &str) -> Result<T, OpError> {
+pub(crate) fn refuse<T>(what: &str) -> Result<T, OpError> {
     Err(JournalError::Refused(what.to_owned()).into())
 }

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     chain::Link,
+    delete,
     error::{StoreError, unreadable},
     lock,
     rows::{self, PROJECTION_COLUMNS, signed, unsigned},
@@ -72,7 +73,7 @@ pub(crate) fn records(
     let snapshot = connection.unchecked_transaction().map_err(unreadable)?;
     let Some(head) = rows::head(&snapshot, stream.as_str()).map_err(unreadable)? else {
         let none = stream.is_system();
-        return if none { Ok(Vec::new()) } else { Err(JournalError::NoSuchRun(stream.to_string())) };
+        return if none { Ok(Vec::new()) } else { Err(delete::missing(&snapshot, stream.as_str())) };
     };
     let mut prev = match after {
         0 => Hash::ZERO,
@@ -134,12 +135,29 @@ pub(crate) fn run(connection: &Connection, dir: &Path, run: &RunId) -> Result<Ru
         .prepare_cached(&SQL)
         .and_then(|mut find| find.query_row([run.as_str()], |row| run_row(row, &mut owners)).optional())
         .map_err(unreadable)?;
-    found.ok_or_else(|| JournalError::NoSuchRun(run.to_string()))
+    found.ok_or_else(|| delete::missing(connection, run.as_str()))
+}
+
+/// Runs that ended, and had their last event before this time; the oldest first.
+pub(crate) fn ended_before(
+    connection: &Connection,
+    dir: &Path,
+    at_ms: u64,
+    limit: u32,
+) -> Result<Vec<RunRow>, JournalError> {
+    const ENDED: &str = "WHERE runs.updated_ms < ?1 AND runs.status NOT IN ('running', 'waiting', 'paused')
+         ORDER BY runs.updated_ms, runs.run LIMIT ?2";
+    let mut owners = Owners::new(dir);
+    let mut read = || -> rusqlite::Result<Vec<RunRow>> {
+        let mut find = connection.prepare(&rows::select_runs(MORE, ENDED))?;
+        find.query_map(params![signed(at_ms), limit], |row| run_row(row, &mut owners))?.collect()
+    };
+    read().map_err(unreadable)
 }
 
 pub(crate) fn budget(connection: &Connection, run: &RunId) -> Result<(Budget, BudgetState), JournalError> {
     let found = rows::projection(connection, run).map_err(unreadable)?;
-    let projection = found.ok_or_else(|| JournalError::NoSuchRun(run.to_string()))?;
+    let projection = found.ok_or_else(|| delete::missing(connection, run.as_str()))?;
     Ok((projection.budget, projection.state))
 }
 

@@ -4,6 +4,7 @@ use homarus_contract::{event::Event, ids::RunId, journal::JournalError};
 use rusqlite::{Connection, params};
 
 use crate::{
+    delete,
     error::OpError,
     project::{Change, Projection},
     rows::{self, unsigned},
@@ -11,7 +12,7 @@ use crate::{
 
 /// Throws all projections away and folds every run again; answers how many there are.
 pub(crate) fn rebuild(connection: &Connection) -> Result<u64, OpError> {
-    connection.execute_batch("DELETE FROM inbox; DELETE FROM budgets; DELETE FROM runs;")?;
+    connection.execute_batch("DELETE FROM inbox; DELETE FROM budgets; DELETE FROM runs; DELETE FROM deleted;")?;
     let runs: Vec<RunId> = connection
         .prepare("SELECT stream FROM streams WHERE stream <> 'system' ORDER BY stream")?
         .query_map([], |row| rows::run_id(row, 0))?
@@ -24,7 +25,23 @@ pub(crate) fn rebuild(connection: &Connection) -> Result<u64, OpError> {
             rows::put_inbox(connection, run, source, ext_id)?;
         }
     }
+    rebuild_deleted(connection)?;
     Ok(runs.len() as u64)
+}
+
+fn rebuild_deleted(connection: &Connection) -> Result<(), OpError> {
+    let mut statement = connection.prepare("SELECT at_ms, body FROM events WHERE stream = 'system' ORDER BY seq")?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let body: String = row.get(1)?;
+        let event = serde_json::from_str(&body).map_err(|error| JournalError::Damaged(format!("system: {error}")))?;
+        if let Event::Deleted { stream, who, .. } = event
+            && let Some(run) = stream.run()
+        {
+            delete::put_deleted(connection, &run, unsigned(row, 0)?, &who)?;
+        }
+    }
+    Ok(())
 }
 
 fn fold(connection: &Connection, run: &RunId) -> Result<Projection, OpError> {

@@ -1,6 +1,7 @@
 //! Verifying, offline and from distrust: every figure is computed anew, and a row that makes no sense
 //! is a finding, not an error.
 
+mod deleted;
 mod report;
 mod scan;
 

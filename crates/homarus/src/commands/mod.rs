@@ -24,11 +24,13 @@ pub mod run;
 pub mod runs_approve;
 pub mod runs_cancel;
 pub mod runs_configure;
+pub mod runs_delete;
 pub mod runs_diff;
 pub mod runs_fork;
 pub mod runs_list;
 pub mod runs_log;
 pub mod runs_pause;
+pub mod runs_prune;
 pub mod runs_resolve;
 pub mod runs_resume;
 pub mod runs_resume_all;
@@ -48,8 +50,10 @@ pub mod tools_list;
 pub mod tools_show;
 pub mod undo;
 
-use homarus_contract::ids::RunId;
-use homarus_contract::journal::Journal;
+use homarus_contract::{
+    ids::RunId,
+    journal::{Journal, JournalError},
+};
 
 use crate::exit::CliError;
 
@@ -59,7 +63,11 @@ pub fn find_run(journal: &dyn Journal, text: &str) -> Result<RunId, CliError> {
     if text != "last"
         && let Ok(run) = RunId::parse(text)
     {
-        return Ok(run);
+        match journal.run(&run) {
+            Ok(_) => return Ok(run),
+            Err(error @ JournalError::Deleted { .. }) => return Err(error.into()),
+            Err(_) => {}
+        }
     }
     let rows = journal.runs(LOOKED_AT_MAX)?;
     let mut fits = rows.iter().filter(|row| text == "last" || row.run.as_str().starts_with(text)).map(|row| &row.run);

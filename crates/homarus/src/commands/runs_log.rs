@@ -153,6 +153,7 @@ fn told(event: &Event) -> String {
         Event::Waiting { on } => format!("{on:?}"),
         Event::TurnEnded { status, summary } | Event::Finished { status, summary } => format!("{status:?}: {summary}"),
         Event::Checkpoint { stream, seq, .. } => format!("{stream} at {seq}"),
+        Event::Deleted { stream, seq, who, .. } => format!("{stream} at {seq} by {who}"),
     };
     one_line(&text, 200)
 }

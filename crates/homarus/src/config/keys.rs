@@ -80,6 +80,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("sandbox.cache_paths", Kind::CachePaths),
     ("undo.file_mb", whole(1, 256)),
     ("undo.call_mb", whole(1, 1_024)),
+    ("runs.keep_days", whole(0, 36_500)),
     ("policy.grants", Kind::Grants),
     ("approvals.expire_s", whole(1, YEAR_S)),
     ("search.url", Kind::Address),

@@ -32,6 +32,7 @@ pub struct Config {
     limits: LimitOptions,
     pub sandbox: SandboxOptions,
     pub undo: UndoOptions,
+    pub runs: RunOptions,
     pub policy: PolicyOptions,
     pub approvals: ApprovalOptions,
     pub search: SearchOptions,
@@ -105,6 +106,12 @@ pub struct SandboxOptions {
 pub struct UndoOptions {
     file_mb: u64,
     call_mb: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunOptions {
+    pub keep_days: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -6,6 +6,7 @@ mod chat;
 mod cli;
 mod config;
 mod conversations;
+mod deleting;
 mod doctor;
 mod embedded;
 mod failing;

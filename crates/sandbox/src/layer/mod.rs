@@ -22,6 +22,7 @@ pub mod beneath;
 pub mod descent;
 pub mod diff;
 pub mod entry;
+pub mod forget;
 pub mod held;
 pub mod keep;
 pub mod linked;

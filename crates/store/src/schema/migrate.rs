@@ -25,6 +25,7 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "journal", sql: include_str!("../../migrations/V1__journal.sql") },
     Migration { version: 2, name: "requests", sql: include_str!("../../migrations/V2__requests.sql") },
+    Migration { version: 3, name: "deleted", sql: include_str!("../../migrations/V3__deleted.sql") },
 ];
 
 /// Where the format stands, and since when. The name is older than this code: programs that only know

@@ -10,7 +10,7 @@ use homarus_contract::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
 
-use super::report::VerifyReport;
+use super::{deleted::Tombstone, report::VerifyReport};
 use crate::{
     chain::{Link, head_is_signed},
     error::unreadable,
@@ -19,23 +19,25 @@ use crate::{
     rows,
 };
 
-const SYSTEM: &str = "system";
+pub(super) const SYSTEM: &str = "system";
 
 pub(super) struct Scan<'a> {
-    connection: &'a Connection,
+    pub(super) connection: &'a Connection,
     key: &'a VerifyingKey,
-    report: VerifyReport,
+    pub(super) report: VerifyReport,
     /// What the system stream vouches for: stream, then sequence number.
-    checkpoints: BTreeMap<String, BTreeMap<u64, Checkpoint>>,
+    pub(super) checkpoints: BTreeMap<String, BTreeMap<u64, Checkpoint>>,
+    /// Runs it says were deleted.
+    pub(super) deleted: BTreeMap<String, Tombstone>,
     /// Whether each blob that was looked at is whole.
     blobs: HashMap<Hash, bool>,
 }
 
-struct Checkpoint {
-    hash: Hash,
+pub(super) struct Checkpoint {
+    pub(super) hash: Hash,
     status: String,
     /// Where in the system stream it stands.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// The last link of a chain as far as it could be followed.
@@ -51,7 +53,14 @@ struct Chain {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(connection: &'a Connection, key: &'a VerifyingKey) -> Self {
-        Self { connection, key, report: VerifyReport::default(), checkpoints: BTreeMap::new(), blobs: HashMap::new() }
+        Self {
+            connection,
+            key,
+            report: VerifyReport::default(),
+            checkpoints: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            blobs: HashMap::new(),
+        }
     }
 
     pub(super) fn finish(self) -> VerifyReport {
@@ -72,7 +81,7 @@ impl<'a> Scan<'a> {
         if !exists && !self.checkpoints.contains_key(run) {
             return Err(JournalError::NoSuchRun(run.to_owned()));
         }
-        self.stream(run);
+        self.run(run);
         Ok(())
     }
 
@@ -82,11 +91,11 @@ impl<'a> Scan<'a> {
         // A row of a run there is not says something too: an inbox entry, that a request was accepted.
         let names = self.names(
             "SELECT stream FROM streams UNION SELECT stream FROM events UNION SELECT run FROM runs
-             UNION SELECT run FROM budgets UNION SELECT run FROM inbox",
+             UNION SELECT run FROM budgets UNION SELECT run FROM inbox UNION SELECT run FROM deleted",
         );
         for name in names.union(&self.checkpoints.keys().cloned().collect()) {
             if name != SYSTEM {
-                self.stream(name);
+                self.run(name);
             }
         }
         self.all_blobs();
@@ -118,7 +127,7 @@ impl<'a> Scan<'a> {
         })
     }
 
-    fn stream(&mut self, name: &str) {
+    pub(super) fn stream(&mut self, name: &str) {
         self.report.streams += 1;
         let mut chain = Chain { hash: Some(Hash::ZERO), ..Chain::default() };
         if let Err(error) = self.walk(name, &mut chain) {
@@ -197,7 +206,7 @@ impl<'a> Scan<'a> {
 
     fn event(&mut self, name: &str, seq: u64, at_ms: u64, event: &Event, changes: &[u8], chain: &mut Chain) {
         if name == SYSTEM {
-            self.system_event(seq, event);
+            self.system_event(seq, at_ms, event);
             return;
         }
         for hash in blobs_of(event) {
@@ -230,14 +239,21 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn system_event(&mut self, seq: u64, event: &Event) {
-        let Event::Checkpoint { stream, seq: of, hash, status } = event else {
-            self.report.add(Some(SYSTEM), Some(seq), format!("`{}` does not belong here", event.kind()));
-            return;
-        };
-        self.report.checkpoints += 1;
-        let point = Checkpoint { hash: *hash, status: status.clone(), at: seq };
-        self.checkpoints.entry(stream.to_string()).or_default().insert(*of, point);
+    fn system_event(&mut self, seq: u64, at_ms: u64, event: &Event) {
+        match event {
+            Event::Checkpoint { stream, seq: of, hash, status } => {
+                self.report.checkpoints += 1;
+                let point = Checkpoint { hash: *hash, status: status.clone(), at: seq };
+                self.checkpoints.entry(stream.to_string()).or_default().insert(*of, point);
+            }
+            Event::Deleted { stream, seq: of, hash, who, .. } => {
+                let tombstone = Tombstone { seq: *of, hash: *hash, at_ms, who: who.clone(), at: seq };
+                if self.deleted.insert(stream.to_string(), tombstone).is_some() {
+                    self.report.add(Some(SYSTEM), Some(seq), format!("{stream} is deleted twice"));
+                }
+            }
+            other => self.report.add(Some(SYSTEM), Some(seq), format!("`{}` does not belong here", other.kind())),
+        }
     }
 
     /// The head row: where the chain ends, signed.
@@ -392,7 +408,7 @@ fn differences(wanted: &Projection, live: &Projection) -> Vec<&'static str> {
 }
 
 /// A number that was made negative is none that was ever written; it then fits no hash.
-fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(match row.get_ref(column)? {
         ValueRef::Integer(value) => u64::try_from(value).unwrap_or(u64::MAX),
         _ => u64::MAX,

@@ -14,7 +14,7 @@ async fn a_sound_database_has_no_complaints_and_names_what_has_not_ended() {
     world.run("c").await;
     let health = world.store.health(false).unwrap();
     assert_eq!(health.complaints, Vec::<String>::new());
-    assert_eq!(health.format, 2);
+    assert_eq!(health.format, 3);
     let mut unfinished: Vec<&str> = health.unfinished.iter().map(|run| run.as_str()).collect();
     unfinished.sort_unstable();
     assert_eq!(unfinished, ["b", "c"]);

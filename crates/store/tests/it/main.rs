@@ -2,6 +2,7 @@
 
 mod append;
 mod budget;
+mod delete;
 mod fixture;
 mod flips;
 mod full;
