@@ -26,6 +26,8 @@ pub(crate) struct Queue {
     next: PathBuf,
     writing: PathBuf,
     patience: Duration,
+    /// Nobody got on; until the queue moves again it is not waited in.
+    is_stuck: bool,
 }
 
 /// One of the two locks, in the end the turn; the next one has it when this is dropped.
@@ -42,17 +44,27 @@ impl Drop for Turn {
 impl Queue {
     /// A turn in which nothing is written for as long as `patience` is not waited for any longer.
     pub(crate) fn new(dir: &Path, patience: Duration) -> Self {
-        Self { next: layout::next_lock(dir), writing: layout::writing_lock(dir), patience }
+        Self { next: layout::next_lock(dir), writing: layout::writing_lock(dir), patience, is_stuck: false }
     }
 
     /// Waits as long as others get on with their writing. `None`: nobody gets on, or these locks do not work here.
-    pub(crate) fn take(&self, connection: &Connection) -> Option<Turn> {
+    pub(crate) fn take(&mut self, connection: &Connection) -> Option<Turn> {
         let next = try_lock(&self.next).ok()?;
         if next.is_some()
             && let Some(turn) = try_lock(&self.writing).ok()?
         {
+            self.is_stuck = false;
             return Some(turn);
         }
+        if self.is_stuck {
+            return None;
+        }
+        let turn = self.wait(next, connection);
+        self.is_stuck = turn.is_none();
+        turn
+    }
+
+    fn wait(&self, next: Option<Turn>, connection: &Connection) -> Option<Turn> {
         let mut seen = commits(connection);
         let (hand, turn) = mpsc::sync_channel(1);
         let paths = [self.next.clone(), self.writing.clone()];
@@ -134,7 +146,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let queue = Queue::new(dir.path(), LONG);
+                    let mut queue = Queue::new(dir.path(), LONG);
                     let connection = Connection::open(layout::database(dir.path())).unwrap();
                     for _ in 0..50 {
                         let turn = queue.take(&connection).unwrap();
@@ -150,7 +162,7 @@ mod tests {
     #[test]
     fn who_waits_comes_before_who_has_just_written() {
         let (dir, connection) = journal();
-        let queue = Queue::new(dir.path(), LONG);
+        let mut queue = Queue::new(dir.path(), LONG);
         let next = open(&layout::next_lock(dir.path())).unwrap();
         for _ in 0..50 {
             let turn = queue.take(&connection).unwrap();
@@ -180,15 +192,19 @@ mod tests {
     #[test]
     fn nobody_waits_for_one_that_does_nothing() {
         let (dir, connection) = journal();
-        let queue = Queue::new(dir.path(), SHORT);
+        let mut queue = Queue::new(dir.path(), SHORT);
         let stuck = queue.take(&connection).unwrap();
         assert!(queue.take(&connection).is_none());
+        // Waited for once, not with each commit.
+        queue.patience = LONG;
         assert!(queue.take(&connection).is_none());
         drop(stuck);
         // Those that gave up pass their turns on.
-        let patient = Queue::new(dir.path(), LONG);
+        let mut patient = Queue::new(dir.path(), LONG);
         drop(patient.take(&connection).unwrap());
         drop(patient.take(&connection).unwrap());
+        drop(queue.take(&connection).unwrap());
+        assert!(!queue.is_stuck, "the queue moves again");
     }
 
     #[test]
@@ -199,7 +215,7 @@ mod tests {
         thread::scope(|scope| {
             let waiting = scope.spawn(|| {
                 let own = Connection::open(layout::database(dir.path())).unwrap();
-                let queue = Queue::new(dir.path(), Duration::from_secs(2));
+                let mut queue = Queue::new(dir.path(), Duration::from_secs(2));
                 asked.store(true, Ordering::SeqCst);
                 queue.take(&own).is_some()
             });
