@@ -180,14 +180,14 @@ fn instructions(places: &Places, folder: &Path) -> Section {
     match instructions::run(places, &folder.join("instructions")) {
         Ok(mut counted) => {
             for exceeded in &counted.exceeded {
-                counted.section.unmeasured(table::OURS, format!("more than it may be: {exceeded}"));
+                counted.section.fail(table::OURS, format!("more than it may be: {exceeded}"));
             }
             counted.section
         }
         Err(error) => {
             let mut section =
                 Section::new("instructions", "Instructions of one piece of work", &["counted", "at most"]);
-            section.unmeasured(table::OURS, error);
+            section.fail(table::OURS, error);
             section
         }
     }

@@ -51,7 +51,7 @@ pub fn takeover(places: &Places, homarus: &Path, quick: bool) -> Section {
             let figures = [took.taken_over_s, took.claimed_s, took.ended_s, took.memory_mib, took.lost];
             section.row(OURS, figures.map(Some).to_vec());
         }
-        Err(error) => section.unmeasured(OURS, format!("{OURS}: {error}")),
+        Err(error) => section.fail(OURS, format!("{OURS}: {error}")),
     }
     section
 }
@@ -62,7 +62,7 @@ pub fn steps(places: &Places, folder: &Path, quick: bool) -> Section {
     let mut section = Section::new("steps", title, &["steps/s", "p50 (ms)", "p99 (ms)"]);
     match our_rate(places, &folder.join("journal")) {
         Ok(rate) => section.row(OURS, rate.figures()),
-        Err(error) => section.unmeasured(OURS, format!("{OURS}: {error}")),
+        Err(error) => section.fail(OURS, format!("{OURS}: {error}")),
     }
     let steps = if quick { 2 } else { 20 };
     let python = install(&places.peers().join("python"));
@@ -70,7 +70,7 @@ pub fn steps(places: &Places, folder: &Path, quick: bool) -> Section {
         let python = python.as_ref().map_err(Clone::clone);
         match python.and_then(|python| their_rate(python, script, steps, &folder.join(&who[..4]))) {
             Ok(rate) => section.row(who, rate.figures()),
-            Err(error) => section.unmeasured(who, format!("{who}: {error}")),
+            Err(error) => section.fail(who, format!("{who}: {error}")),
         }
     }
     section
@@ -130,7 +130,7 @@ pub fn sandbox(places: &Places, folder: &Path, quick: bool) -> Section {
             Ok(starts) => {
                 section.row(who, vec![Some(starts.start_p50_ms), Some(starts.start_p99_ms), Some(starts.whole_p50_ms)])
             }
-            Err(error) => section.unmeasured(who, format!("{who}: {error}")),
+            Err(error) => section.fail(who, format!("{who}: {error}")),
         }
     }
     match bwrap(folder, count) {
@@ -141,7 +141,7 @@ pub fn sandbox(places: &Places, folder: &Path, quick: bool) -> Section {
                 vec![percentile(&start, 0.5), percentile(&start, 0.99), percentile(&milliseconds(&whole), 0.5)],
             );
         }
-        Err(error) => section.unmeasured(BWRAP, format!("{BWRAP}: {error}")),
+        Err(error) => section.fail(BWRAP, format!("{BWRAP}: {error}")),
     }
     section.note("Ours also has a layer over the workspace, Landlock, seccomp and limits; bwrap has only the namespaces and mounts.");
     section

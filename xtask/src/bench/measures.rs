@@ -52,7 +52,7 @@ impl Bench<'_> {
                         let times = milliseconds(&times);
                         section.row(who, vec![median(&times), percentile(&times, 1.0)]);
                     }
-                    Err(error) => section.unmeasured(&who, error),
+                    Err(error) => section.fail(&who, error),
                 }
             }
         }
@@ -76,7 +76,7 @@ impl Bench<'_> {
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        section.unmeasured(client.name(), error);
+                        section.fail(client.name(), error);
                         break;
                     }
                 }
@@ -122,7 +122,7 @@ impl Bench<'_> {
             let folder = self.folder.join(format!("{}-{}", section.id, slug(client)));
             match job::one(client, self.server, task, &folder) {
                 Ok(job) => section.row(client.name(), figures(&milliseconds(&job.seen.gaps()))),
-                Err(error) => section.unmeasured(client.name(), error),
+                Err(error) => section.fail(client.name(), error),
             }
         }
         for (name, parts) in floor::ALL {
@@ -158,7 +158,7 @@ impl Bench<'_> {
                     let took = began.elapsed().as_secs_f64();
                     section.row(client.name(), vec![median(&gaps), percentile(&gaps, 0.99), Some(took)]);
                 }
-                Err(error) => section.unmeasured(client.name(), error),
+                Err(error) => section.fail(client.name(), error),
             }
         }
         section
@@ -183,12 +183,12 @@ impl Bench<'_> {
                     let times: Vec<Duration> = (0..task.calls).filter_map(shown).collect();
                     if times.len() < task.calls {
                         let note = format!("{} of {} outputs were shown", times.len(), task.calls);
-                        section.unmeasured(client.name(), note);
+                        section.fail(client.name(), note);
                     }
                     let times = milliseconds(&times);
                     section.row(client.name(), vec![median(&times), percentile(&times, 0.99)]);
                 }
-                Err(error) => section.unmeasured(client.name(), error),
+                Err(error) => section.fail(client.name(), error),
             }
         }
         section

@@ -66,7 +66,7 @@ impl Section {
     }
 
     /// What this program did not do, and why. That others cannot be measured is no failure; of ours it is.
-    pub fn unmeasured(&mut self, who: &str, note: impl Into<String>) {
+    pub fn fail(&mut self, who: &str, note: impl Into<String>) {
         self.failed |= who.starts_with(OURS);
         self.note(note);
     }
@@ -207,9 +207,9 @@ mod tests {
         let mut whole = Section::new("gap", "Gap", &["p50"]);
         whole.row(OURS, vec![Some(5.0)]);
         whole.row("other", vec![None]);
-        whole.unmeasured("other", "other: it ended with 1");
+        whole.fail("other", "other: it ended with 1");
         assert!(whole.is_whole(), "others may fail");
-        whole.unmeasured("homarus runs list", "it ended with 1");
+        whole.fail("homarus runs list", "it ended with 1");
         assert!(!whole.is_whole());
     }
 

@@ -1,6 +1,6 @@
 //! `homarus runs prune`
 
-use homarus_api::runs::{DeleteResponse, PruneResponse};
+use homarus_api::runs::PruneResponse;
 use homarus_contract::{journal::RunRow, text::one_line};
 
 use super::{
@@ -52,11 +52,11 @@ impl Args {
             put::line(&format!("{what} would be deleted"))?;
             return Ok(0);
         }
-        if rows.is_empty() {
-            told(&DeleteResponse { runs: Vec::new(), blobs: 0, bytes: 0 }, self.json)?;
-            return Ok(0);
-        }
-        if !self.yes && !confirmed(&format!("delete {what} for good, and with them what undoing needs?"))? {
+        // Also where none is old enough: an earlier one may have been cut off before it was through.
+        if !rows.is_empty()
+            && !self.yes
+            && !confirmed(&format!("delete {what} for good, and with them what undoing needs?"))?
+        {
             return Err(CliError::failed("nothing was deleted"));
         }
         let who = format!("cli:{}, older than {}", env::user(), put::counted(days.into(), "day"));

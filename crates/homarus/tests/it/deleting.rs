@@ -120,6 +120,15 @@ fn old_runs_are_pruned() {
     assert!(shorter.stdout.starts_with("1 run is deleted, and "), "{shorter:?}");
     assert_eq!(listed(&program), runs[2..]);
     program.verify();
+    // As one leaves it that was killed between the two: no event names this any more.
+    let connection = Connection::open(program.home.join("state/journal.db")).unwrap();
+    let left = homarus_contract::ids::Hash::of(b"left");
+    connection
+        .execute("INSERT INTO blobs (hash, bytes) VALUES (?1, ?2)", (&left.as_bytes()[..], &b"left"[..]))
+        .unwrap();
+    drop(connection);
+    let swept = json_of(&program, &["runs", "prune", "--json"]);
+    assert_eq!(swept, json!({"runs": [], "blobs": 1, "bytes": 4}), "nobody is asked where no run goes");
     let none = program.output(&["runs", "prune", "--yes"]);
     assert!(none.code == 0 && none.stdout.starts_with("0 runs are deleted"), "{none:?}");
 }

@@ -40,10 +40,7 @@ impl Scan<'_> {
 
     /// Nothing of it is left, and it was deleted as it was last vouched for.
     fn gone(&mut self, name: &str, tombstone: &Tombstone) {
-        let left = "SELECT 1 FROM streams WHERE stream = ?1 UNION SELECT 1 FROM events WHERE stream = ?1
-             UNION SELECT 1 FROM runs WHERE run = ?1 UNION SELECT 1 FROM budgets WHERE run = ?1
-             UNION SELECT 1 FROM inbox WHERE run = ?1";
-        if self.connection.prepare_cached(left).and_then(|mut find| find.exists([name])).unwrap_or(true) {
+        if self.has_rows(name).unwrap_or(true) {
             let what = format!("the system stream (event {}) says it was deleted, and it is here", tombstone.at);
             self.report.add(Some(name), None, what);
         }

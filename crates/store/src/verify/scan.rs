@@ -74,10 +74,7 @@ impl<'a> Scan<'a> {
 
     pub(super) fn one(&mut self, run: &str) -> Result<(), JournalError> {
         self.stream(SYSTEM);
-        let find = "SELECT 1 FROM streams WHERE stream = ?1 UNION SELECT 1 FROM events WHERE stream = ?1
-             UNION SELECT 1 FROM runs WHERE run = ?1 UNION SELECT 1 FROM budgets WHERE run = ?1
-             UNION SELECT 1 FROM inbox WHERE run = ?1";
-        let exists = self.connection.prepare(find).and_then(|mut find| find.exists([run])).map_err(unreadable)?;
+        let exists = self.has_rows(run).map_err(unreadable)?;
         if !exists && !self.checkpoints.contains_key(run) {
             return Err(JournalError::NoSuchRun(run.to_owned()));
         }
@@ -125,6 +122,14 @@ impl<'a> Scan<'a> {
             self.report.add(None, None, format!("the list of streams cannot be read: {error}"));
             BTreeSet::new()
         })
+    }
+
+    /// Whether any table has something of a run.
+    pub(super) fn has_rows(&self, run: &str) -> rusqlite::Result<bool> {
+        let find = "SELECT 1 FROM streams WHERE stream = ?1 UNION SELECT 1 FROM events WHERE stream = ?1
+             UNION SELECT 1 FROM runs WHERE run = ?1 UNION SELECT 1 FROM budgets WHERE run = ?1
+             UNION SELECT 1 FROM inbox WHERE run = ?1";
+        self.connection.prepare_cached(find)?.exists([run])
     }
 
     pub(super) fn stream(&mut self, name: &str) {
