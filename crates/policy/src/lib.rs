@@ -10,6 +10,7 @@
 //! person wants to hear about.
 
 pub mod evaluate;
+mod glob;
 pub mod grants;
 pub mod host;
 pub mod path;

@@ -1,9 +1,9 @@
 //! `VERB:TARGET` patterns: the part rules and grants have in common.
 
-use globset::{GlobBuilder, GlobMatcher};
 use homarus_contract::action::Resource;
 
 use crate::{
+    glob::Glob,
     host::{Endpoint, HostPattern},
     path::{Place, place},
     suggest,
@@ -155,9 +155,9 @@ pub struct PathPattern {
     absolute: bool,
     /// Written with a leading `./`: means this workspace only.
     anchored: bool,
-    matcher: GlobMatcher,
+    glob: Glob,
     /// For `X/**`: matches `X` itself.
-    folder: Option<GlobMatcher>,
+    folder: Option<Glob>,
 }
 
 impl PathPattern {
@@ -173,8 +173,8 @@ impl PathPattern {
             bare if !absolute && !anchored && !bare.contains('/') => format!("**/{bare}"),
             bare => bare.to_owned(),
         };
-        let folder = glob.strip_suffix("/**").map(compile).transpose()?;
-        Ok(Self { absolute, anchored, matcher: compile(&glob)?, folder })
+        let folder = glob.strip_suffix("/**").map(Glob::parse).transpose()?;
+        Ok(Self { absolute, anchored, glob: Glob::parse(&glob)?, folder })
     }
 
     fn matches(&self, place: &Place, permissive: bool) -> bool {
@@ -190,22 +190,15 @@ impl PathPattern {
     }
 
     fn hits(&self, path: &str, permissive: bool) -> bool {
-        let hit = |path: &str| {
-            self.matcher.is_match(path) || self.folder.as_ref().is_some_and(|folder| folder.is_match(path))
-        };
+        // Where it cannot be said, nothing is granted and nothing goes undenied.
+        let is_hit = |glob: &Glob, path: &str| glob.matches(path).unwrap_or(!permissive);
+        let hit =
+            |path: &str| is_hit(&self.glob, path) || self.folder.as_ref().is_some_and(|folder| is_hit(folder, path));
         if hit(path) {
             return true;
         }
         !permissive && path.match_indices('/').any(|(at, _)| hit(&path[..at]))
     }
-}
-
-fn compile(glob: &str) -> Result<GlobMatcher, String> {
-    GlobBuilder::new(glob)
-        .literal_separator(true)
-        .build()
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| format!("`{glob}` is not a path pattern: {}", error.kind()))
 }
 
 fn verb_matches(verb: &str, noun: &str, act: &str) -> bool {
