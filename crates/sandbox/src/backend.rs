@@ -147,7 +147,7 @@ impl Inner {
             held = Some(layer);
         }
         let layer = held.as_ref().filter(|_| !spec.read_only);
-        let disk = layer.map(|layer| self.disk_bound(layer)).transpose().map_err(layer_error)?;
+        let disk = DiskBound::of_call(&plan, &self.options).map_err(layer_error)?;
         let stdin = call::stdin_of(&spec.stdin).map_err(setup)?;
         let (mut running, has_served) = self.launch_in(running, plan, stdin)?;
         if let Some(guess) = guess.as_ref().filter(|_| shows_ahead) {
@@ -193,10 +193,6 @@ impl Inner {
 
     fn look(&self, workspace: &Path) -> Result<Look, SandboxError> {
         Look::of(workspace, self.host.id_maps.is_some()).map_err(setup)
-    }
-
-    fn disk_bound(&self, layer: &Held) -> io::Result<DiskBound> {
-        DiskBound::new(&layer.spec.upper, self.options.layer_bytes_max, self.options.layer_files_max)
     }
 
     fn note_foreign_owner(&self, ended: &mut Ended, output: &OutputSink) {

@@ -88,8 +88,8 @@ pub struct Bounds {
     pub deadline: Instant,
     pub wall_ms: u64,
     pub output_bytes_max: u64,
-    /// What the call's layer may take on the disk, if it has one.
-    pub disk: Option<DiskBound>,
+    /// What the call may take on the disk.
+    pub disk: Vec<DiskBound>,
 }
 
 /// A memory file with this content, read from its start: standard input that needs no writer. Sealed: what a call wrote to it
@@ -239,16 +239,14 @@ impl Running {
                 deadline = Instant::now() + DRAIN_MAX;
                 continue;
             }
-            if let Some(disk) = bounds.disk.as_mut().filter(|_| forced.is_none())
-                && disk.is_exceeded()
-            {
+            if forced.is_none() && bounds.disk.iter_mut().any(DiskBound::is_exceeded) {
                 forced = Some(Exit::Signal { signal: 9 });
                 disk_exceeded = true;
                 self.kill();
                 deadline = Instant::now() + DRAIN_MAX;
                 continue;
             }
-            let left = if bounds.disk.is_some() { left.min(disk::LOOK_EVERY) } else { left };
+            let left = if bounds.disk.is_empty() { left } else { left.min(disk::LOOK_EVERY) };
             let wanted = |open: bool| if open { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![PollFd::new(cancel, wanted(forced.is_none()))];
             let mut at = [None; 3];

@@ -112,7 +112,7 @@ fn try_all(options: &Options, zygote: &Zygote, groups: &Groups) -> Result<Lines,
         attempt: 1,
     };
     let owner = host.id_maps.is_some().then_some((host.uid, host.gid));
-    let layer = layers.create(&id, 0o755, owner).map_err(io_failed)?;
+    let held = layers.hold(0o755, owner).map_err(io_failed)?;
     let spec = ExecSpec {
         layer: id,
         workspace: fs::canonicalize(&workspace).map_err(io_failed)?,
@@ -126,7 +126,7 @@ fn try_all(options: &Options, zygote: &Zygote, groups: &Groups) -> Result<Lines,
     };
     let began = SystemTime::now();
     let stdin = call::stdin_of(&spec.stdin).map_err(io_failed)?;
-    let with = With { options, zygote, host: &host, groups, layer: Some(layer.clone()), ahead: None };
+    let with = With { options, zygote, host: &host, groups, layer: Some(held.spec.clone()), ahead: None };
     let first = one(with, &spec, stdin)?;
     let mut lines = first.enforced;
     for line in first.stdout.lines() {
@@ -142,7 +142,7 @@ fn try_all(options: &Options, zygote: &Zygote, groups: &Groups) -> Result<Lines,
     if first.exit != (Exit::Code { code: 0 }) && lines.iter().all(|(_, result)| result.is_ok()) {
         lines.push(("denials".to_owned(), Err(format!("the attempts ended with {:?}: {}", first.exit, first.stderr))));
     }
-    lines.push(("layer".to_owned(), check_layer(&workspace, &layer.upper, began)));
+    lines.push(("layer".to_owned(), check_layer(&workspace, &held.spec.upper, began)));
     Ok(lines)
 }
 
@@ -169,15 +169,13 @@ pub struct One {
 pub fn one(with: With<'_>, spec: &ExecSpec, stdin: OwnedFd) -> Result<One, StageFailure> {
     let With { options, zygote, host, groups, layer, ahead } = with;
     let failed = |step: &'static str| move |error: io::Error| StageFailure::new(step, error.to_string());
-    let disk =
-        layer.as_ref().map(|layer| DiskBound::new(&layer.upper, options.layer_bytes_max, options.layer_files_max));
-    let disk = disk.transpose().map_err(failed("layer"))?;
     let mut stage = host.plan(spec).map_err(|error| StageFailure::new("host", error.to_string()))?;
     let mut base = host.base();
     base.ahead = ahead.and_then(|layer| Some(AheadSpec { seen: Seen::of(&stage)?, layer }));
     if let Some(layer) = layer {
         stage = stage.over(layer);
     }
+    let disk = DiskBound::of_call(&stage, options).map_err(failed("layer"))?;
     let mut running = call::start(Launch {
         zygote,
         base,

@@ -154,7 +154,7 @@ mod tests {
         let ours = layers.hold(0o755, None).unwrap();
         let theirs = state.path().join("layers/.unused/1-0");
         fs::create_dir_all(theirs.join("work/work")).unwrap();
-        layers.create(&id, 0o755, None).unwrap();
+        layers.put(layers.hold(0o755, None).unwrap(), &id).unwrap();
         layers.sweep();
         assert!(!theirs.exists() && ours.spec.upper.is_dir(), "ours is removed by whoever holds it");
         assert!(layers.upper(&id).is_dir());
@@ -168,8 +168,8 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let layers = Layers::new(state.path());
         let id = LayerId { run: RunId::parse("r1").unwrap(), call: CallId::new(1, 0), attempt: 1 };
-        let older = layers.create(&id, 0o755, None).unwrap();
-        fs::write(older.upper.join("old"), "").unwrap();
+        layers.put(layers.hold(0o755, None).unwrap(), &id).unwrap();
+        fs::write(layers.upper(&id).join("old"), "").unwrap();
         let held = layers.hold(0o750, None).unwrap();
         fs::write(held.spec.upper.join("new"), "").unwrap();
         let from = held.spec.upper.clone();

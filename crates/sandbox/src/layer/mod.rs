@@ -59,14 +59,6 @@ impl Layers {
         self.state_dir.join("conflicts").join(id.run.as_str()).join(id.call.as_str())
     }
 
-    /// The layer of a call, empty.
-    pub fn create(&self, id: &LayerId, mode: u32, owner: Option<(u32, u32)>) -> io::Result<LayerSpec> {
-        let folder = self.folder(id);
-        gone(remove_tree(&folder))?;
-        self.own()?;
-        make(&folder, mode, owner)
-    }
-
     /// Nobody else looks into layers.
     fn own(&self) -> io::Result<()> {
         let layers = self.state_dir.join("layers");
@@ -83,12 +75,12 @@ impl Layers {
     }
 }
 
-/// An empty layer whose root looks like the workspace's, for that is what the call will see.
+/// Makes an empty layer in its folder.
 fn make(folder: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<LayerSpec> {
-    make_all(&folder.join("upper"))?;
     let folder = fs::canonicalize(folder)?;
     let layer = LayerSpec { upper: folder.join("upper"), work: folder.join("work") };
-    fs::create_dir_all(&layer.work)?;
+    fs::create_dir(&layer.upper)?;
+    fs::create_dir(&layer.work)?;
     fs::set_permissions(&layer.upper, Permissions::from_mode(mode & 0o777))?;
     if let Some((uid, gid)) = owner {
         chown(&layer.upper, Some(uid), Some(gid))?;
@@ -109,19 +101,6 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
-}
-
-/// Makes a folder and those above it. Another call of the run may remove the run's folder, empty as it is, just
-/// before ours stands in it.
-fn make_all(path: &Path) -> io::Result<()> {
-    const TRIES_MAX: u32 = 100;
-    for _ in 1..TRIES_MAX {
-        match fs::create_dir_all(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            made => return made,
-        }
-    }
-    fs::create_dir_all(path)
 }
 
 /// Removes a tree even where a call, or the kernel's work folder, left folders without permissions, and however deep it is.
@@ -152,8 +131,6 @@ impl Visit for Removal {
 
 #[cfg(test)]
 mod beside {
-    use homarus_contract::ids::{CallId, RunId};
-
     use super::*;
 
     /// A call made it: no path leads to its end, and a thread has little room for recursion.
@@ -181,27 +158,5 @@ mod beside {
         }
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
         assert_eq!(remove_tree(&top).unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
-    /// Calls of one answer begin and end at the same time: none may pull the run's folder from under another.
-    #[test]
-    fn layers_of_one_run_are_made_and_removed_at_the_same_time() {
-        let state = tempfile::tempdir().unwrap();
-        let layers = Layers::new(state.path());
-        std::thread::scope(|scope| {
-            for index in 0..4 {
-                let layers = &layers;
-                scope.spawn(move || {
-                    let call = CallId::new(1, index);
-                    let id = LayerId { run: RunId::parse("r1").unwrap(), call, attempt: 1 };
-                    for _ in 0..500 {
-                        let made = layers.create(&id, 0o755, None).unwrap();
-                        assert!(made.upper.is_dir() && made.work.is_dir());
-                        layers.remove(&id).unwrap();
-                    }
-                });
-            }
-        });
-        assert!(!state.path().join("layers/r1").exists(), "the run's folder goes with its last layer");
     }
 }

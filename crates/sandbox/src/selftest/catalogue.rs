@@ -231,6 +231,10 @@ const ATTACKS: &[Attack] = &[
         .outside(LOADS)
         .within(|limits| limits.file_bytes_max = 8 << 20),
     attack("limit.disk", "fill the disk with many files", limits::disk).wants(Wanted::Held).outside(LOADS),
+    attack("limit.disk-by-cache", "fill the disk by a cache folder", limits::disk_by_cache)
+        .on(Scene::Cache)
+        .wants(Wanted::Held)
+        .outside(LOADS),
     attack("limit.output", "flood the output", limits::output)
         .wants(Wanted::Held)
         .outside(LOADS)

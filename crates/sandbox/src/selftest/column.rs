@@ -133,6 +133,7 @@ impl Trial<'_> {
         };
         let mut host = before.changes(&Snapshot::take(&world, self.groups, &token));
         host.extend(self.ears.heard(&world));
+        host.extend(world.armed());
         host.extend(self.merged(&world, &after)?);
         for (pid, _) in processes_of(&token) {
             // It got out, and is ours: the report says so, and it must not stay.
@@ -162,10 +163,10 @@ impl Trial<'_> {
         let read_only = self.attack.scene == Scene::ReadOnly;
         let layers = Layers::new(&options.state_dir);
         let owner = host.id_maps.is_some().then_some((host.uid, host.gid));
-        let made = layers.create(&id, 0o755, owner).map_err(text)?;
-        let layer = (!read_only).then(|| made.clone());
+        let held = layers.hold(0o755, owner).map_err(text)?;
+        let layer = (!read_only).then(|| held.spec.clone());
         let spec = ExecSpec {
-            layer: id,
+            layer: id.clone(),
             workspace: fs::canonicalize(world.workspace()).map_err(text)?,
             cwd: "".into(),
             // As a command, which is what a model can have run; our own functions may do a little more.
@@ -190,7 +191,7 @@ impl Trial<'_> {
             host: &host,
             groups: self.groups,
             layer: layer.clone(),
-            ahead: self.ahead.then_some(made),
+            ahead: self.ahead.then(|| held.spec.clone()),
         };
         let done = probe::one(with, &spec, stdin).map_err(|failure| format!("{}: {}", failure.step, failure.detail))?;
         drop((careless, terminal));
@@ -200,6 +201,9 @@ impl Trial<'_> {
             }
             None => LayerDiff::default(),
         };
+        if !diff.is_empty() {
+            layers.put(held, &id).map_err(text)?;
+        }
         Ok(After { exit: done.exit, stderr: done.stderr, tries: notes(&done.stdout), diff })
     }
 

@@ -155,6 +155,27 @@ impl World {
         heard
     }
 
+    /// What in the cache folder would run with more than its caller may do.
+    pub fn armed(&self) -> Vec<String> {
+        let mut armed = Vec::new();
+        let mut folders = vec![self.workspace().join("target")];
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+                if meta.is_dir() {
+                    folders.push(path);
+                } else if !meta.is_symlink() {
+                    let mut some = [0u8; 64];
+                    let has = rustix::fs::lgetxattr(&path, "security.capability", &mut some).is_ok();
+                    if has || meta.mode() & 0o6000 != 0 {
+                        armed.push(format!("{} with mode {:o}, capabilities: {has}", path.display(), meta.mode()));
+                    }
+                }
+            }
+        }
+        armed
+    }
+
     /// Every path beside the layer and the cache folder, with what it is.
     pub fn look(&self) -> Vec<(String, String)> {
         let mut seen = Vec::new();

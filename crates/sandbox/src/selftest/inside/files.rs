@@ -17,6 +17,8 @@ pub const LOOT: &str = "written by the attack";
 /// Names of files that must appear nowhere.
 pub const MARK: &str = "homarus-selftest-mark";
 const SWAPS: u32 = 3000;
+/// `cap_sys_admin` and all others, permitted and effective.
+const ALL_CAPABILITIES: &[u8] = b"\x01\0\0\x02\xff\xff\xff\xff\0\0\0\0\xff\xff\xff\xff\0\0\0\0";
 
 fn overwrite(path: impl AsRef<Path>) -> io::Result<()> {
     use io::Write;
@@ -262,9 +264,7 @@ pub fn set_user_id(tried: &Tried) {
             _ => tried.through(&format!("run {path}"), "the mount obeys set-user-id bits"),
         }
     }
-    // `cap_sys_admin` and all others, permitted and effective.
-    let all = b"\x01\0\0\x02\xff\xff\xff\xff\0\0\0\0\xff\xff\xff\xff\0\0\0\0";
-    let set = rustix::fs::setxattr("tool", "security.capability", all, XattrFlags::empty());
+    let set = rustix::fs::setxattr("tool", "security.capability", ALL_CAPABILITIES, XattrFlags::empty());
     tried.denied("give a program capabilities", set.map_err(io::Error::from));
 }
 
@@ -285,6 +285,8 @@ pub fn set_user_id_in_cache(tried: &Tried) {
     tried.denied("openat2", errno(openat2(CWD, "target/tool-2", flags, mode, ResolveFlags::empty())));
     let made = rustix::fs::mknodat(CWD, "target/tool-3", rustix::fs::FileType::RegularFile, mode, 0);
     tried.denied("mknod", made.map_err(io::Error::from));
+    let set = rustix::fs::setxattr("target/tool", "security.capability", ALL_CAPABILITIES, XattrFlags::empty());
+    tried.denied("give a program capabilities", set.map_err(io::Error::from));
 }
 
 /// Every mount must ignore set-user-id bits and devices must be the six there are.

@@ -181,9 +181,18 @@ pub fn one_file(tried: &Tried) {
 
 /// Many files, none of which is too large.
 pub fn disk(tried: &Tried) {
+    fill_disk(tried, ".");
+}
+
+/// A cache folder is the host's own.
+pub fn disk_by_cache(tried: &Tried) {
+    fill_disk(tried, "target");
+}
+
+fn fill_disk(tried: &Tried, folder: &str) {
     tried.begun("fill the disk");
     for number in 0..64 {
-        let filled = File::create(format!("part-{number}")).and_then(|file| fill(file, 4 * MEBIBYTE));
+        let filled = File::create(format!("{folder}/part-{number}")).and_then(|file| fill(file, 4 * MEBIBYTE));
         if let Err(error) = filled {
             let how = format!("{} after {} MiB", errno(&error), number * 4);
             return tried.note("fill the disk", Outcome::Denied { how });
