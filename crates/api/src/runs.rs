@@ -85,7 +85,7 @@ operation!(
 );
 operation!(
     /// Deletes all runs that ended long ago.
-    Prune, "runs.prune", "POST" "/v1/runs/prune", needs "runs:delete", PruneRequest => DeleteResponse
+    Prune, "runs.prune", "POST" "/v1/runs/prune", needs "runs:delete", PruneRequest => PruneResponse
 );
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -324,11 +324,13 @@ pub struct PruneRequest {
     pub dry_run: bool,
 }
 
-/// What a dry run would delete.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PruneResponse {
     pub days: u32,
-    pub runs: Vec<RunId>,
+    /// Nothing was deleted; `runs` are those that would be.
+    pub dry_run: bool,
+    #[serde(flatten)]
+    pub deleted: DeleteResponse,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -128,8 +128,11 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Those a run goes on from.
+    pub const OPEN: [Self; 3] = [Self::Running, Self::Waiting, Self::Paused];
+
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Running | Self::Waiting | Self::Paused)
+        !Self::OPEN.contains(&self)
     }
 
     pub fn as_str(self) -> &'static str {

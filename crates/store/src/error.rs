@@ -11,15 +11,15 @@ use thiserror::Error;
 pub enum StoreError {
     #[error("there is no journal in {}", .0.display())]
     NoJournal(PathBuf),
-    #[error("the journal in {} was written by a newer Homarus (format {found}; this program knows {known}): update Homarus", .dir.display())]
+    #[error("the journal in {} was written by a newer Homarus (format {found}; this program knows {known})", .dir.display())]
     NewerFormat { dir: PathBuf, found: u32, known: u32 },
-    #[error("the journal in {} has the older format {found}: open it once for writing to bring it up to date", .dir.display())]
+    #[error("the journal in {} has the older format {found}", .dir.display())]
     OlderFormat { dir: PathBuf, found: u32 },
     #[error("the journal's log {} is damaged: {what}", .path.display())]
     DamagedLog { path: PathBuf, what: String },
     #[error("{} is a database, but not a Homarus journal", .0.display())]
     NotAJournal(PathBuf),
-    #[error("the signing key {} is missing, but the journal was signed with it: restore it from a backup", .0.display())]
+    #[error("the signing key {} is missing, but the journal was signed with it", .0.display())]
     KeyMissing(PathBuf),
     #[error("the signing key {} is not the one this journal was signed with", .0.display())]
     WrongKey(PathBuf),

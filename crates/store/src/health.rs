@@ -27,9 +27,9 @@ pub(crate) fn look(connection: &Connection, format: u32, quick: bool) -> Result<
     let complaints = if quick { Vec::new() } else { complaints(connection)? };
     let read = || -> rusqlite::Result<Health> {
         let newest: Option<i64> = connection.query_row("SELECT max(at_ms) FROM events", [], |row| row.get(0))?;
-        let mut unfinished = connection.prepare(
-            "SELECT run FROM runs WHERE status IN ('running', 'waiting', 'paused') ORDER BY created_ms DESC LIMIT ?1",
-        )?;
+        let open = &*rows::OPEN;
+        let mut unfinished = connection
+            .prepare(&format!("SELECT run FROM runs WHERE status IN ({open}) ORDER BY created_ms DESC LIMIT ?1"))?;
         Ok(Health {
             complaints: Vec::new(),
             format,

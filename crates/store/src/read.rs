@@ -145,11 +145,14 @@ pub(crate) fn ended_before(
     at_ms: u64,
     limit: u32,
 ) -> Result<Vec<RunRow>, JournalError> {
-    const ENDED: &str = "WHERE runs.updated_ms < ?1 AND runs.status NOT IN ('running', 'waiting', 'paused')
-         ORDER BY runs.updated_ms, runs.run LIMIT ?2";
+    let ended = format!(
+        "WHERE runs.updated_ms < ?1 AND runs.status NOT IN ({})
+         ORDER BY runs.updated_ms, runs.run LIMIT ?2",
+        *rows::OPEN
+    );
     let mut owners = Owners::new(dir);
     let mut read = || -> rusqlite::Result<Vec<RunRow>> {
-        let mut find = connection.prepare(&rows::select_runs(MORE, ENDED))?;
+        let mut find = connection.prepare(&rows::select_runs(MORE, &ended))?;
         find.query_map(params![signed(at_ms), limit], |row| run_row(row, &mut owners))?.collect()
     };
     read().map_err(unreadable)

@@ -6,6 +6,7 @@ use homarus_contract::{
     budget::{Amount, Budget, BudgetState},
     gate::Approval,
     ids::{CallId, DriverId, Hash, RunId},
+    journal::RunStatus,
 };
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params, types::Type};
 
@@ -62,6 +63,10 @@ pub(crate) fn select_runs(more_columns: &str, rest: &str) -> String {
          JOIN budgets ON budgets.run = runs.run JOIN streams ON streams.stream = runs.run {rest}"
     )
 }
+
+/// The statuses of runs that have not ended, for an `IN (...)`.
+pub(crate) static OPEN: LazyLock<String> =
+    LazyLock::new(|| RunStatus::OPEN.map(|status| format!("'{}'", status.as_str())).join(", "));
 
 pub(crate) fn projection(connection: &Connection, run: &RunId) -> rusqlite::Result<Option<Projection>> {
     static SQL: LazyLock<String> = LazyLock::new(|| select_runs("0", "WHERE runs.run = ?1"));

@@ -341,7 +341,7 @@ mod tests {
             matches!(refused, StoreError::NewerFormat { found, known: ours, .. } if found == ours + 1 && ours == known()),
             "{refused}"
         );
-        assert!(refused.to_string().contains("update Homarus"));
+        assert!(refused.to_string().contains("written by a newer Homarus"));
         let reader = open_for_reading(copy.path()).unwrap();
         assert!(matches!(check_format(&reader, copy.path()), Err(StoreError::NewerFormat { .. })));
         drop(reader);

@@ -4,6 +4,7 @@
 //! is the wire; it shares no code with the clients it tests.
 
 pub mod disk;
+pub mod executed;
 pub mod histories;
 pub mod model_server;
 pub mod permit;
@@ -11,6 +12,7 @@ pub mod script;
 pub mod tls;
 
 pub use disk::RecordingDisk;
+pub use executed::{executed, receipt};
 pub use model_server::{ModelServer, Recorded};
 pub use permit::{merge_permit_for, permit_for, permit_for_model};
 pub use script::{Script, Turn};

@@ -160,24 +160,13 @@ fn answer(result: Result<String, String>) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use homarus_contract::sandbox::{Change, Receipt};
+    use homarus_contract::sandbox::Change;
+    use homarus_test_kit::executed;
 
     use super::*;
 
     fn said(exit: Exit, text: &str, diff: LayerDiff) -> ToolOutput {
-        let receipt = Receipt {
-            backend: "l1".to_owned(),
-            namespaces: Vec::new(),
-            workspace: "overlay".to_owned(),
-            landlock_abi: 0,
-            seccomp: None,
-            no_new_privs: true,
-            capabilities_dropped: true,
-            limits: BTreeMap::new(),
-            bounds: None,
-            setup_us: 0,
-        };
-        output(ExecDone { exit, stdout: text.into(), stderr: Vec::new(), wall_ms: 1, receipt, diff })
+        output(executed(exit, text, "", diff))
     }
 
     fn change(path: &str, new: Entry) -> Change {

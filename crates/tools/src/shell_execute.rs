@@ -158,25 +158,13 @@ fn heading(exit: Exit) -> String {
 
 #[cfg(test)]
 mod tests {
-    use homarus_contract::sandbox::{LayerDiff, Receipt};
+    use homarus_contract::sandbox::LayerDiff;
+    use homarus_test_kit::executed;
 
     use super::*;
 
     fn done(exit: Exit, stdout: &str, stderr: &str) -> ToolOutput {
-        let receipt = Receipt {
-            backend: "l1".to_owned(),
-            namespaces: Vec::new(),
-            workspace: "overlay".to_owned(),
-            landlock_abi: 0,
-            seccomp: None,
-            no_new_privs: true,
-            capabilities_dropped: true,
-            limits: BTreeMap::new(),
-            bounds: None,
-            setup_us: 0,
-        };
-        let (stdout, stderr) = (stdout.as_bytes().to_vec(), stderr.as_bytes().to_vec());
-        told(ExecDone { exit, stdout, stderr, wall_ms: 1, receipt, diff: LayerDiff::default() })
+        told(executed(exit, stdout, stderr, LayerDiff::default()))
     }
 
     #[test]

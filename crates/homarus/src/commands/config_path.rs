@@ -26,7 +26,10 @@ impl Args {
         } else {
             put::line(&response.file)?;
             if !response.exists {
-                put::note("there is no such file yet: every default holds");
+                put::note(match file.symlink_metadata() {
+                    Err(_) => "there is no such file yet: every default holds",
+                    Ok(_) => "what stands there is no file that can be read: what needs it refuses to work",
+                });
             }
         }
         Ok(0)

@@ -46,7 +46,10 @@ impl Args {
             return Err(CliError::failed("nothing was deleted"));
         }
         let response = wiring::block_on(delete(&store, runs, &format!("cli:{}", env::user())))??;
-        told(&response, self.json)?;
+        match self.json {
+            true => put::json(&response)?,
+            false => told(&response)?,
+        }
         Ok(0)
     }
 }
@@ -67,10 +70,7 @@ pub async fn delete(store: &Store, runs: Vec<RunId>, who: &str) -> Result<Delete
     Ok(DeleteResponse { runs, blobs: swept.blobs, bytes: swept.bytes })
 }
 
-pub fn told(response: &DeleteResponse, json: bool) -> Result<(), CliError> {
-    if json {
-        return put::json(response);
-    }
+pub fn told(response: &DeleteResponse) -> Result<(), CliError> {
     let runs = response.runs.len() as u64;
     put::line(&format!(
         "{} {} deleted, and {} of content ({} bytes) that only {} had",

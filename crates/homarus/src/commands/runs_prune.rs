@@ -1,6 +1,6 @@
 //! `homarus runs prune`
 
-use homarus_api::runs::PruneResponse;
+use homarus_api::runs::{DeleteResponse, PruneResponse};
 use homarus_contract::{journal::RunRow, text::one_line};
 
 use super::{
@@ -37,7 +37,9 @@ impl Args {
         let store = if self.dry_run { wiring::read_journal()? } else { wiring::open()? };
         let rows = store.ended_before(before_ms, RUNS_MAX)?;
         if self.dry_run && self.json {
-            put::json(&PruneResponse { days, runs: rows.into_iter().map(|row| row.run).collect() })?;
+            let runs = rows.into_iter().map(|row| row.run).collect();
+            let deleted = DeleteResponse { runs, blobs: 0, bytes: 0 };
+            put::json(&PruneResponse { days, dry_run: true, deleted })?;
             return Ok(0);
         }
         if self.dry_run || !self.yes {
@@ -62,8 +64,11 @@ impl Args {
         let who = format!("cli:{}, older than {}", env::user(), put::counted(days.into(), "day"));
         let runs: Vec<_> = rows.into_iter().map(|row| row.run).collect();
         let is_part = runs.len() == RUNS_MAX as usize;
-        let response = wiring::block_on(delete(&store, runs, &who))??;
-        told(&response, self.json)?;
+        let deleted = wiring::block_on(delete(&store, runs, &who))??;
+        match self.json {
+            true => put::json(&PruneResponse { days, dry_run: false, deleted })?,
+            false => told(&deleted)?,
+        }
         if is_part {
             put::note("these were as many as are deleted at once; there may be more");
         }

@@ -251,7 +251,10 @@ fn print(detail: &RunDetail, question: Option<&Question>) -> Result<(), CliError
     }
     if let Some(call) = &detail.unknown {
         put::line(&style.yellow(&format!("\n? nobody knows whether call {call} happened")))?;
-        put::line(&format!("  homarus runs resolve {} done|failed|repeat", row.run))?;
+        put::line(&match row.status.is_final() {
+            true => "  the run has ended: look for yourself what became of it".to_owned(),
+            false => format!("  homarus runs resolve {} done|failed|repeat", row.run),
+        })?;
     }
     if let Some(trouble) = &detail.trouble {
         put::line(&style.yellow(&format!("\n? cannot go on: {}", one_line(trouble, 600))))?;

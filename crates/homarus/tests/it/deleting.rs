@@ -109,7 +109,7 @@ fn old_runs_are_pruned() {
     let set = program.output(&["config", "set", "runs.keep_days", "30"]);
     assert_eq!(set.code, 0, "{set:?}");
     let foreseen = json_of(&program, &["runs", "prune", "--dry-run", "--json"]);
-    assert_eq!(foreseen, json!({"days": 30, "runs": [runs[0]]}));
+    assert_eq!(foreseen, json!({"days": 30, "dry_run": true, "runs": [runs[0]], "blobs": 0, "bytes": 0}));
     assert_eq!(listed(&program).len(), 3, "nothing yet");
     let asked = program.output(&["runs", "prune"]);
     assert_eq!(asked.code, 2, "{asked:?}");
@@ -128,7 +128,11 @@ fn old_runs_are_pruned() {
         .unwrap();
     drop(connection);
     let swept = json_of(&program, &["runs", "prune", "--json"]);
-    assert_eq!(swept, json!({"runs": [], "blobs": 1, "bytes": 4}), "nobody is asked where no run goes");
+    assert_eq!(
+        swept,
+        json!({"days": 30, "dry_run": false, "runs": [], "blobs": 1, "bytes": 4}),
+        "nobody is asked where no run goes"
+    );
     let none = program.output(&["runs", "prune", "--yes"]);
     assert!(none.code == 0 && none.stdout.starts_with("0 runs are deleted"), "{none:?}");
 }

@@ -13,7 +13,7 @@ use homarus_contract::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::web::fake::{Anywhere, profile, receipt, run};
+use crate::web::fake::{Anywhere, profile, run};
 
 /// What it answers.
 pub enum Says {
@@ -39,7 +39,7 @@ pub async fn browsers(script: Script) -> Arc<Browsers> {
         shown: serde_json::from_value(outline()).unwrap(),
         rules: Arc::new(Rules::new(rules.clone(), profile())),
         way_out: Box::new(Nowhere),
-        receipt: receipt(),
+        receipt: homarus_test_kit::receipt(),
         _guard: Box::new(()),
         profile: None,
     };

@@ -14,8 +14,8 @@ use homarus_contract::{
     ids::{CallId, RunId},
     outbound::{Outbound, OutboundError, OutboundRequest, OutboundResponse, SecretRef},
     sandbox::{
-        Change, ContentSource, ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputSink, Receipt,
-        Sandbox, SandboxError,
+        Change, ContentSource, ExecDone, ExecSpec, LayerDiff, LayerId, Limits, MergeReport, OutputSink, Sandbox,
+        SandboxError,
     },
     tool::{HostRules, HostView, Tool, ToolContext, ToolError, ToolOutput},
 };
@@ -119,21 +119,6 @@ pub fn run() -> RunId {
 
 pub fn profile() -> Profile {
     Profile { grants: Vec::new(), rules: String::new(), approvals: ApprovalsMode::Auto, tier: Tier::Internal }
-}
-
-pub fn receipt() -> Receipt {
-    Receipt {
-        backend: "none".to_owned(),
-        namespaces: Vec::new(),
-        workspace: "none".to_owned(),
-        landlock_abi: 0,
-        seccomp: None,
-        no_new_privs: false,
-        capabilities_dropped: false,
-        limits: Default::default(),
-        bounds: None,
-        setup_us: 0,
-    }
 }
 
 /// What a call of this tool comes to, without a sandbox; `wall_ms` as its limit.
