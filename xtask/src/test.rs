@@ -29,10 +29,12 @@ const MODEL_SERVERS: [(&str, &str, &str); 2] =
 /// The providers' own clients, by which our idea of their formats is checked.
 const CLIENTS: [(&str, &str); 3] = [("openai", "3.54.0"), ("anthropic", "2.12.0"), ("google-genai", "3.4.0")];
 
+const CHROMIUM: &[&str] = &["chromium", "chromium-browser"];
+
 /// Programs that some tests use, any of each list, and the Debian package that holds them.
 const USED_BY_TESTS: [(&[&str], &str); 4] = [
     (&["tmux"], "tmux"),
-    (&["chromium", "chromium-browser"], "chromium"),
+    (CHROMIUM, "chromium"),
     (&["mkfs.ext4"], "e2fsprogs"),
     (&["valgrind"], "valgrind"),
 ];
@@ -123,7 +125,13 @@ pub fn run(places: &Places) -> Result<bool, String> {
         false => Outcome::skipped("there is no valgrind to count with"),
     });
     step("torture", &mut || match &built {
-        Some(built) => Outcome::of(torture::in_test(places, &built.homarus)),
+        Some(built) => {
+            let mut outcome = Outcome::of(torture::in_test(places, &built.homarus));
+            if !CHROMIUM.iter().any(|name| sh::on_path(name)) {
+                outcome.left_out("the browser's tools: there is no Chromium");
+            }
+            outcome
+        }
         None => Outcome::skipped("the build failed"),
     });
     // When nothing else runs: its limits are of time too.
@@ -231,5 +239,11 @@ impl Outcome {
     fn skipped(why: &str) -> Self {
         println!("skipped: {why}");
         Self { tally: Tally { skipped: 1, ..Tally::default() }, notes: vec![format!("skipped: {why}")] }
+    }
+
+    /// A part of it was skipped.
+    fn left_out(&mut self, why: &str) {
+        self.tally.skipped += 1;
+        self.notes.push(format!("skipped: {why}"));
     }
 }

@@ -97,6 +97,21 @@ fn a_self_test_of_some_attacks_is_no_whole_one() {
 }
 
 #[test]
+fn what_else_is_open_is_not_written_to_outside_the_sandbox_either() {
+    let program = program();
+    let path = program.workspace.join("log");
+    fs::write(&path, "of the user's shell").unwrap();
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    // As a shell, or `flock`, leaves it to every program that it starts.
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    let done = program.output(&["sandbox", "selftest", "write.descriptor", "--json"]);
+    let said: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((done.code, &said["ok"]), (0, &json!(true)), "{done:?}");
+    assert!(done.stdout.contains("works"), "the attack outside was made: {}", done.stdout);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "of the user's shell");
+}
+
+#[test]
 fn where_nothing_can_be_written_it_is_made_all_the_same() {
     let program = program();
     let args = ["sandbox", "selftest", "write.dot-dot", "--json"];

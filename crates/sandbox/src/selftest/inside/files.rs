@@ -152,7 +152,12 @@ fn others() -> Vec<(i32, PathBuf)> {
 }
 
 pub fn by_descriptor(tried: &Tried) {
-    let found = others();
+    let mut found = others();
+    if tried.place.control {
+        // Outside the sandbox also what the user's shell has open is there, and no business of ours.
+        let ours = tried.place.outside.canonicalize().unwrap_or_else(|_| tried.place.outside.clone());
+        found.retain(|(_, target)| target.starts_with(&ours));
+    }
     if found.is_empty() {
         return tried.note("look for descriptors", Outcome::Denied { how: "none is there".to_owned() });
     }
