@@ -14,7 +14,7 @@ mod instructions;
 mod job;
 mod measures;
 mod memory;
-mod server;
+pub mod server;
 mod stats;
 mod table;
 mod wire;

@@ -11,16 +11,20 @@ use std::{
 };
 
 use crate::{
-    bench::clients::{self, Kind},
-    bootstrap,
-    build::{self, Built},
+    bench::{
+        clients::{self, Kind},
+        server::ModelServer,
+    },
+    bootstrap, build,
     demo::{self, job::Job},
     places::Places,
+    sh,
 };
 
 mod attempt;
 mod engines;
 mod front;
+mod model;
 mod table;
 mod wire;
 mod worker;
@@ -28,6 +32,7 @@ mod worker;
 use attempt::Outcome;
 use engines::{CONTEXT_TOKENS, Engine, Installed, MODEL};
 use front::Front;
+use model::Model;
 use table::Table;
 use worker::Worker;
 
@@ -45,6 +50,8 @@ pub struct Options {
     jobs_max: Option<usize>,
     quick: bool,
     practice: bool,
+    /// A script answers in the model's place.
+    scripted: bool,
     minutes_max: u64,
     out: Option<PathBuf>,
     keep: bool,
@@ -58,6 +65,7 @@ impl Options {
             jobs_max: None,
             quick: false,
             practice: false,
+            scripted: false,
             minutes_max: MINUTES_MAX_DEFAULT,
             out: None,
             keep: false,
@@ -71,11 +79,15 @@ impl Options {
                 "--jobs" => options.jobs_max = Some(number(arg, value()?, usize::MAX as u64)? as usize),
                 "--quick" => options.quick = true,
                 "--practice" => options.practice = true,
+                "--scripted" => options.scripted = true,
                 "--minutes-max" => options.minutes_max = number(arg, value()?, MINUTES_MAX_MAX)?,
                 "--out" => options.out = Some(PathBuf::from(value()?)),
                 "--keep" => options.keep = true,
                 other => return Err(format!("`evals` takes no option `{other}`")),
             }
+        }
+        if options.scripted && !options.engines.iter().all(|engine| engine.asks_the_front()) {
+            return Err("an engine with a model of its own cannot be --scripted".to_owned());
         }
         let chosen = [!options.names.is_empty(), options.jobs_max.is_some(), options.quick];
         match chosen.iter().filter(|chosen| **chosen).count() {
@@ -119,14 +131,16 @@ fn number(option: &str, value: &str, most: u64) -> Result<u64, String> {
     parsed.ok_or_else(|| format!("`{option}` needs a number from 1 to {most}, not `{value}`"))
 }
 
-/// `Ok(true)` if no other engine that was tried did more of the jobs than Homarus.
+/// `Ok(true)` if Homarus did more of the jobs than each other engine that was measured; with a script, if every engine
+/// did every job.
 pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
     let jobs = options.choose(jobs(places, options.practice)?)?;
     bootstrap::run(places)?;
-    let built = build::run(places)?;
-    demo::pull(places, &built)?;
+    let (homarus, model) = if options.scripted { scripted(places)? } else { embedded(places)? };
     let folder = std::env::temp_dir().join(format!("homarus-evals-{}", std::process::id()));
-    let result = measure(places, &built, &jobs, options, &folder);
+    let homes = folder.join("homes");
+    let installed = install(places, &homarus, &options.engines, &homes);
+    let result = installed.and_then(|installed| measure(places, &installed, &model, &jobs, options, &folder));
     if options.keep {
         println!("workspaces, outputs and requests are kept in {}", folder.display());
     } else {
@@ -139,7 +153,7 @@ pub fn run(places: &Places, options: &Options) -> Result<bool, String> {
         let text = table.to_json().to_string() + "\n";
         fs::write(out, text).map_err(|error| format!("{}: {error}", out.display()))?;
     }
-    Ok(table.leads(Engine::Homarus))
+    Ok(if options.scripted { table.is_all_done() } else { table.homarus_leads() })
 }
 
 /// The twenty, or those for practice.
@@ -152,19 +166,36 @@ fn jobs(places: &Places, practice: bool) -> Result<Vec<Job>, String> {
     Ok(jobs)
 }
 
-/// Engine by engine, so that what each keeps from request to request (the beginning of its prompts in the model's
-/// cache) is there as it would be in its daily use.
-fn measure(places: &Places, built: &Built, jobs: &[Job], options: &Options, folder: &Path) -> Result<Table, String> {
-    let installed = install(places, built, &options.engines, &folder.join("homes"))?;
+/// Our program and the embedded model.
+fn embedded(places: &Places) -> Result<(PathBuf, Model), String> {
+    let built = build::run(places)?;
+    demo::pull(places, &built)?;
     let weights = weights(places)?;
-    let worker = built.worker.clone();
     // It needs no watching: it ends when its input does.
     let start = move || {
-        let mut command = std::process::Command::new(&worker);
+        let mut command = std::process::Command::new(&built.worker);
         command.arg("--weights").arg(&weights).args(["--context-tokens", &CONTEXT_TOKENS.to_string()]);
         Worker::start(command)
     };
-    let front = Front::start(MODEL, Box::new(start))?;
+    Ok((built.homarus, Model::Embedded(Front::start(MODEL, Box::new(start))?)))
+}
+
+/// Our program, and a script in the model's place.
+fn scripted(places: &Places) -> Result<(PathBuf, Model), String> {
+    sh::run(&mut sh::cargo(places, &["build", "--release", "-p", "homarus"]))?;
+    Ok((places.target.join("release/homarus"), Model::Scripted(ModelServer::start()?)))
+}
+
+/// Engine by engine, so that what each keeps from request to request (the beginning of its prompts in the model's
+/// cache) is there as it would be in its daily use.
+fn measure(
+    places: &Places,
+    installed: &[Installed],
+    model: &Model,
+    jobs: &[Job],
+    options: &Options,
+    folder: &Path,
+) -> Result<Table, String> {
     let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
     let mut table = Table::new(options.engines.clone(), names);
     let time_max = Duration::from_secs(options.minutes_max * 60);
@@ -173,7 +204,7 @@ fn measure(places: &Places, built: &Built, jobs: &[Job], options: &Options, fold
         for (row, job) in jobs.iter().enumerate() {
             let own = folder.join(engine.engine.name()).join(&job.name);
             attempt::fresh(&own)?;
-            let outcome = attempt::run(places, engine, &front, job, &own, time_max)
+            let outcome = attempt::run(places, engine, model, job, &own, time_max)
                 .unwrap_or_else(|message| Outcome { failure: Some(message), ..Outcome::default() });
             println!("  {}: {}", job.name, table::cell(&outcome));
             if let Some(failure) = &outcome.failure {
@@ -185,17 +216,16 @@ fn measure(places: &Places, built: &Built, jobs: &[Job], options: &Options, fold
     Ok(table)
 }
 
-fn install(places: &Places, built: &Built, wanted: &[Engine], homes: &Path) -> Result<Vec<Installed>, String> {
-    let is_theirs = |engine: &Engine| matches!(engine, Engine::OpenCode | Engine::Goose);
-    let (mut peers, notes) = match wanted.iter().any(is_theirs) {
-        true => clients::all(places, &built.homarus, homes)?,
+fn install(places: &Places, homarus: &Path, wanted: &[Engine], homes: &Path) -> Result<Vec<Installed>, String> {
+    let (mut peers, notes) = match wanted.iter().any(|engine| engine.is_theirs()) {
+        true => clients::all(places, homarus, homes)?,
         false => (Vec::new(), Vec::new()),
     };
     wanted
         .iter()
         .map(|engine| {
             let kind = match engine {
-                Engine::Homarus | Engine::Embedded => return Installed::ours(*engine, places, built, homes),
+                Engine::Homarus | Engine::Embedded => return Installed::ours(*engine, places, homarus, homes),
                 Engine::OpenCode => Kind::OpenCode,
                 Engine::Goose => Kind::Goose,
             };
@@ -223,7 +253,10 @@ fn weights(places: &Places) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{check, session};
+    use crate::{
+        bench::clients::Client,
+        demo::{check, session},
+    };
 
     #[test]
     fn options() {
@@ -236,6 +269,8 @@ mod tests {
         {
             assert!(Options::parse(bad).is_err(), "{bad:?}");
         }
+        assert!(Options::parse(&["--scripted", "--quick"]).unwrap().scripted);
+        assert!(Options::parse(&["--scripted", "--only", "homarus,embedded"]).is_err(), "its model is its own");
     }
 
     #[test]
@@ -254,20 +289,50 @@ mod tests {
         assert!(chosen(&["--job", "01-triage,18"]).is_err_and(|error| error.contains("no job `18`; there are")));
     }
 
+    /// The twenty and those for practice.
+    fn every(places: &Places) -> Vec<Job> {
+        [false, true].into_iter().flat_map(|practice| jobs(places, practice).unwrap()).collect()
+    }
+
     /// A checker that anything satisfies, or nothing, would say nothing of an engine.
     #[test]
     fn no_job_is_done_before_it_is_begun_and_its_solution_does_it() {
         let places = Places::find().unwrap();
-        let mut all = Job::all(&places.root.join("evals/jobs")).unwrap();
-        all.extend(Job::all(&places.root.join("evals/practice")).unwrap());
         let folder = std::env::temp_dir().join(format!("xtask-evals-{}", std::process::id()));
-        for job in &all {
+        for job in &every(&places) {
             let workspace = folder.join(&job.name);
             session::copy(&job.workspace(), &workspace).unwrap();
             let failures = |workspace: &Path| check::failures(&places, &job.check, &job.workspace(), workspace);
             assert!(!failures(&workspace).is_empty(), "{}", job.name);
-            session::copy(&job.folder.join("solution"), &workspace).unwrap();
+            session::copy(&model::solution(job), &workspace).unwrap();
             assert_eq!(failures(&workspace), Vec::<String>::new(), "{}", job.name);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// With an engine that does nothing, so that its folder is afterwards what it got.
+    #[test]
+    fn no_engine_gets_a_solution() {
+        let places = Places::find().unwrap();
+        let folder = std::env::temp_dir().join(format!("xtask-evals-idle-{}", std::process::id()));
+        let client = Client { kind: Kind::Goose, program: PathBuf::from("/bin/true"), home: folder.join("home") };
+        let idle = Installed::theirs(Engine::Goose, client, &places);
+        let model = Model::Scripted(ModelServer::start().unwrap());
+        for job in &every(&places) {
+            let own = folder.join(&job.name);
+            attempt::fresh(&own).unwrap();
+            let outcome = attempt::run(&places, &idle, &model, job, &own, Duration::from_secs(600)).unwrap();
+            assert!(!outcome.is_done(), "{}: nobody did it", job.name);
+            let got: Vec<PathBuf> = model::files(&own).unwrap();
+            for name in ["solution", "job.toml"] {
+                let has = |path: &PathBuf| path.strip_prefix(&own).unwrap().iter().any(|part| part == name);
+                assert!(!got.iter().any(has), "{}: {name} among {got:?}", job.name);
+            }
+            for right in model::files(&model::solution(job)).unwrap() {
+                let text = fs::read(&right).unwrap();
+                let same = got.iter().find(|path| fs::read(path).unwrap() == text);
+                assert_eq!(same, None, "{}: as in {}", job.name, right.display());
+            }
         }
         fs::remove_dir_all(folder).unwrap();
     }

@@ -51,6 +51,8 @@ usage: cargo xtask COMMAND
       --jobs N      only the first N
       --quick       every fifth
       --practice    the jobs that texts are tuned on instead
+      --scripted    a script instead of the model, which does each job with one shell call: whether every engine
+                    can do them here at all
       --minutes-max N  ends a job after so long (15)
       --out FILE    the figures as JSON, too
       --keep        keeps workspaces, outputs and all requests

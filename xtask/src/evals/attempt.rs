@@ -12,10 +12,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{
-    engines::Installed,
-    front::{Counts, Front},
-};
+use super::{engines::Installed, front::Counts, model::Model};
 use crate::{
     demo::{check, job::Job, session},
     places::Places,
@@ -44,19 +41,19 @@ impl Outcome {
 pub fn run(
     places: &Places,
     engine: &Installed,
-    front: &Front,
+    model: &Model,
     job: &Job,
     folder: &Path,
     time_max: Duration,
 ) -> Result<Outcome, String> {
     let workspace = folder.join("workspace");
     session::copy(&job.workspace(), &workspace)?;
-    let seat = front.seat(&folder.join("requests.jsonl"))?;
+    let seat = model.seat(job, &folder.join("requests.jsonl"))?;
     if !engine.engine.asks_the_front() {
         // Two copies of the weights at once would cost each other memory and cache.
-        front.rest();
+        model.rest();
     }
-    let command = engine.job(job.prompt.trim(), &workspace, &seat.base_url)?;
+    let command = engine.job(job.prompt.trim(), &workspace, seat.base_url())?;
     let began = Instant::now();
     let ended = finish(start(command, folder)?, time_max);
     let wall = began.elapsed();

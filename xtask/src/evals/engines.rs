@@ -11,7 +11,6 @@ use serde_json::json;
 
 use crate::{
     bench::clients::{Client, Kind},
-    build::Built,
     env::HOMARUS_MODELS_DIR,
     places::Places,
 };
@@ -55,6 +54,11 @@ impl Engine {
         ALL.into_iter().find(|engine| engine.name() == name)
     }
 
+    /// Whether it is another's, not Homarus in one way or the other.
+    pub fn is_theirs(self) -> bool {
+        matches!(self, Self::OpenCode | Self::Goose)
+    }
+
     /// Whether it asks the model server, or has the model to itself.
     pub fn asks_the_front(self) -> bool {
         self != Self::Embedded
@@ -69,8 +73,8 @@ pub struct Installed {
 }
 
 impl Installed {
-    pub fn ours(engine: Engine, places: &Places, built: &Built, homes: &Path) -> Result<Self, String> {
-        let client = Client { kind: Kind::Homarus, program: built.homarus.clone(), home: homes.join(engine.name()) };
+    pub fn ours(engine: Engine, places: &Places, homarus: &Path, homes: &Path) -> Result<Self, String> {
+        let client = Client { kind: Kind::Homarus, program: homarus.to_path_buf(), home: homes.join(engine.name()) };
         client.make_home()?;
         if engine == Engine::Homarus {
             // As goose is given one of its extensions: a small model gains nothing from a browser.

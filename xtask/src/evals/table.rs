@@ -56,11 +56,19 @@ impl Table {
         sum
     }
 
-    /// Whether no other engine did more of the jobs than this one; `true` if it was not tried.
-    pub fn leads(&self, engine: Engine) -> bool {
-        let Some(own) = self.engines.iter().position(|other| *other == engine) else { return true };
+    /// Whether Homarus did more of the jobs than each of the others; those that are not in the table do not count, so
+    /// `true` if it has nobody else, or not Homarus.
+    pub fn homarus_leads(&self) -> bool {
+        let Some(own) = self.engines.iter().position(|engine| *engine == Engine::Homarus) else { return true };
         let done = self.sum(own).done;
-        (0..self.engines.len()).all(|other| self.sum(other).done <= done)
+        let mut engines = self.engines.iter().enumerate();
+        engines.all(|(at, engine)| !engine.is_theirs() || self.sum(at).done < done)
+    }
+
+    /// Whether every engine did every job.
+    pub fn is_all_done(&self) -> bool {
+        let mut outcomes = self.rows.iter().flat_map(|row| &row.outcomes);
+        outcomes.all(|outcome| outcome.as_ref().is_some_and(Outcome::is_done))
     }
 
     pub fn to_markdown(&self) -> String {
@@ -175,15 +183,37 @@ mod tests {
         assert_eq!(table().reasons(), "- a, goose: a.txt is missing\n");
     }
 
+    /// Whether Homarus leads where each engine did so many of three jobs.
+    fn leads(engines: &[(Engine, usize)]) -> bool {
+        let names = engines.iter().map(|(engine, _)| *engine).collect();
+        let mut table = Table::new(names, ["a", "b", "c"].map(str::to_owned));
+        for (column, (_, done)) in engines.iter().enumerate() {
+            (0..3).for_each(|row| table.set(row, column, outcome(row < *done, 1)));
+        }
+        table.homarus_leads()
+    }
+
     #[test]
-    fn who_leads() {
+    fn homarus_leads_where_it_did_more_than_each_other() {
+        use Engine::{Embedded, Goose, Homarus, OpenCode};
+        assert!(leads(&[(Homarus, 2), (OpenCode, 1), (Goose, 0)]));
+        assert!(leads(&[(Goose, 1), (Homarus, 2)]));
+        assert!(!leads(&[(Homarus, 0), (OpenCode, 0), (Goose, 0)]), "nothing is not more than nothing");
+        assert!(!leads(&[(Homarus, 2), (OpenCode, 0), (Goose, 2)]), "as many is not enough");
+        assert!(!leads(&[(Homarus, 1), (OpenCode, 2)]));
+        assert!(leads(&[(Homarus, 0)]) && leads(&[(OpenCode, 3), (Goose, 1)]), "who was not measured does not count");
+        assert!(leads(&[(Homarus, 1), (Embedded, 1)]), "both are Homarus");
+    }
+
+    #[test]
+    fn all_is_done_when_every_engine_did_every_job() {
         let mut table = table();
-        assert!(table.leads(Engine::Homarus) && !table.leads(Engine::Goose) && table.leads(Engine::OpenCode));
-        table.set(0, 0, outcome(false, 1));
-        table.set(0, 1, outcome(true, 1));
-        assert!(table.leads(Engine::Homarus), "as many is enough");
-        table.set(1, 0, outcome(false, 1));
-        assert!(!table.leads(Engine::Homarus));
+        table.set(0, 1, outcome(true, 9));
+        assert!(!table.is_all_done(), "one was not tried");
+        table.set(1, 1, outcome(false, 9));
+        assert!(!table.is_all_done());
+        table.set(1, 1, outcome(true, 9));
+        assert!(table.is_all_done());
     }
 
     #[test]
