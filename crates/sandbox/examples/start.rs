@@ -1,10 +1,16 @@
 //! Prints how long sandbox starts take: `cargo run --release -p homarus-sandbox --example start [N] [PAUSE_MS]`.
 //!
-//! `start`: from the request until the program was started, as the receipt says it. `whole`: until
-//! the call's result is back, with its diff read and everything inside gone. The last line is JSON. The pause before each
-//! call stands for the model's answer; without one, a sandbox is rarely ready when the call comes.
+//! `start`: from the request until the program was started, as the receipt says it. `output`: until the first piece of what
+//! it prints is here. `whole`: until the call's result is back, with its diff read and everything inside gone. The last line
+//! is JSON. The pause before each call stands for the model's answer; without one, a sandbox is rarely ready when the call
+//! comes.
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use homarus_contract::{
     action::Tier,
@@ -44,7 +50,7 @@ async fn bench() -> ExitCode {
     }
     let Ok(sandbox) = L1::new(options, report) else { return ExitCode::FAILURE };
     let Ok(run) = RunId::parse("bench") else { return ExitCode::FAILURE };
-    let (mut start, mut whole) = (Vec::new(), Vec::new());
+    let (mut start, mut output, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..calls {
         let call = CallId::new(1, index);
         let permit = gate::permit(&run, &call).await;
@@ -52,7 +58,7 @@ async fn bench() -> ExitCode {
             layer: LayerId { run: run.clone(), call, attempt: 1 },
             workspace: workspace.clone(),
             cwd: "".into(),
-            program: Program::Command { argv: vec!["/bin/true".into()] },
+            program: Program::Command { argv: vec!["/bin/echo".into()] },
             env: BTreeMap::new(),
             stdin: Vec::new(),
             limits: Limits::default(),
@@ -62,20 +68,32 @@ async fn bench() -> ExitCode {
         // As the driver does when it asks the model.
         sandbox.prepare_next();
         tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+        let printed = Arc::new(OnceLock::new());
+        let first = printed.clone();
+        let sink = Arc::new(move |_| {
+            first.get_or_init(Instant::now);
+        });
         let asked = Instant::now();
-        match sandbox.exec(permit, spec, Arc::new(|_| {})).await {
-            Ok(done) => {
+        let done = sandbox.exec(permit, spec, sink).await;
+        let ended = Instant::now();
+        match (done, printed.get()) {
+            (Ok(done), Some(printed)) => {
                 start.push(done.receipt.setup_us as f64 / 1e3);
-                whole.push(asked.elapsed().as_secs_f64() * 1e3);
+                output.push((*printed - asked).as_secs_f64() * 1e3);
+                whole.push((ended - asked).as_secs_f64() * 1e3);
             }
-            Err(error) => {
+            (Ok(done), None) => {
+                println!("nothing was printed: {:?}", done.exit);
+                return ExitCode::FAILURE;
+            }
+            (Err(error), _) => {
                 println!("{error}");
                 return ExitCode::FAILURE;
             }
         }
     }
     let mut figures = Vec::new();
-    for (name, times) in [("start", &mut start), ("whole", &mut whole)] {
+    for (name, times) in [("start", &mut start), ("output", &mut output), ("whole", &mut whole)] {
         times.sort_by(f64::total_cmp);
         for (label, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
             let at = times[((times.len() - 1) as f64 * share) as usize];

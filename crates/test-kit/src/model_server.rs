@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -37,6 +38,8 @@ pub struct Recorded {
     pub headers: Vec<(String, String)>,
     /// `Null` if there was none or it was not JSON.
     pub body: Value,
+    /// When all of it had come.
+    pub at: Instant,
 }
 
 impl Recorded {
@@ -247,7 +250,8 @@ impl Connection {
             }
         }
         let body: Vec<u8> = self.buffer.drain(..length).collect();
-        Ok(Some(Recorded { method, path, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }))
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Ok(Some(Recorded { method, path, headers, body, at: Instant::now() }))
     }
 
     /// False if the connection must be closed.

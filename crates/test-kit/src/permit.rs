@@ -8,7 +8,7 @@ use homarus_contract::{
     BoxFuture,
     action::{Action, EffectClass, Plan, Tier},
     event::{Event, Judgement},
-    gate::{Admission, Gate, Judge, Ledger, MergePermit, Permit, Verdict, Wish},
+    gate::{Admission, Gate, GateError, Judge, Ledger, MergePermit, Permit, Verdict, Wish},
     ids::{Hash, RunId},
     journal::{Append, Fence, JournalError},
     model::ModelRef,
@@ -72,9 +72,22 @@ pub fn permit_for_in(run: &RunId, action: Action) -> Permit {
     let wish =
         Wish { plan: plan(&action), action, attempt: 1, tier: Tier::Internal, approval: None, approval_expires_ms: 0 };
     let append = Append::new(Fence::new(run.clone(), 1, 0));
-    match gate().admit(append, wish).now_or_never() {
-        Some(Ok(Admission::Permitted { permit, .. })) => permit,
+    match admit(&gate(), append, wish) {
+        Ok(Admission::Permitted { permit, .. }) => permit,
         other => panic!("the gate of the tests did not open: {other:?}"),
+    }
+}
+
+/// A gate with this judge, and a ledger in memory.
+pub fn gate_of<J: Judge>(judge: J) -> Gate<J, MemoryLedger> {
+    Gate::new(judge, MemoryLedger::default())
+}
+
+/// [`Gate::admit`] where there is no runtime: the ledger in memory is never waited for.
+pub fn admit<J: Judge>(gate: &Gate<J, MemoryLedger>, append: Append, wish: Wish) -> Result<Admission, GateError> {
+    match gate.admit(append, wish).now_or_never() {
+        Some(admission) => admission,
+        None => panic!("the ledger in memory was waited for"),
     }
 }
 
@@ -95,7 +108,7 @@ pub fn merge_permit_for(run: &RunId, action: &Action, diff: &LayerDiff) -> Merge
 }
 
 fn gate() -> Gate<AlwaysAllow, MemoryLedger> {
-    Gate::new(AlwaysAllow, MemoryLedger::default())
+    gate_of(AlwaysAllow)
 }
 
 fn plan(action: &Action) -> Plan {

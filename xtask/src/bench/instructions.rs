@@ -1,7 +1,8 @@
-//! What one append, one folded step, one judgement and one piece of a stream cost the processor, counted by callgrind:
-//! the same on every machine with the same compiler, however busy it is, so that a change for the worse is seen.
+//! What one append, one folded step, one call's way through the gate and one piece of a stream cost the processor, counted by
+//! callgrind: the same on every machine with the same compiler, however busy it is, so that a change for the worse is seen.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -22,13 +23,17 @@ struct Bounds {
     work: Vec<Work>,
 }
 
-/// A program among the examples of a crate, which does its work as often as its first argument says.
+/// A program among the examples of a crate, which does its work as often as its first argument says; the second is a folder
+/// of its own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Work {
     name: String,
     package: String,
     example: String,
+    /// What it is told besides.
+    #[serde(default)]
+    args: Vec<String>,
     /// Most instructions that one piece of work may take.
     at_most: u64,
 }
@@ -49,10 +54,10 @@ pub fn run(places: &Places, folder: &Path) -> Result<Counted, String> {
     let mut section = Section::new("instructions", "Instructions of one piece of work", &["counted", "at most"]);
     let mut exceeded = Vec::new();
     build(places, &bounds.work)?;
-    for work in &bounds.work {
+    for (at, work) in bounds.work.iter().enumerate() {
         let program = places.target.join("release/examples").join(&work.example);
-        let once = count(&program, COUNT, &folder.join(format!("{}-1", work.example)))?;
-        let twice = count(&program, COUNT * 2, &folder.join(format!("{}-2", work.example)))?;
+        let once = count(&program, COUNT, &folder.join(format!("{at}-once")), &work.args)?;
+        let twice = count(&program, COUNT * 2, &folder.join(format!("{at}-twice")), &work.args)?;
         let each = twice.saturating_sub(once) / COUNT;
         section.row(&work.name, vec![Some(each as f64), Some(work.at_most as f64)]);
         if each > work.at_most {
@@ -65,20 +70,23 @@ pub fn run(places: &Places, folder: &Path) -> Result<Counted, String> {
 
 /// All at once, so that what they have in common is built once.
 fn build(places: &Places, works: &[Work]) -> Result<(), String> {
+    let examples: BTreeSet<(&str, &str)> =
+        works.iter().map(|work| (work.package.as_str(), work.example.as_str())).collect();
     let mut args = vec!["build", "--release", "--quiet"];
-    for work in works {
-        args.extend(["-p", &work.package, "--example", &work.example]);
+    for (package, example) in examples {
+        args.extend(["-p", package, "--example", example]);
     }
     sh::run(&mut sh::cargo(places, &args))
 }
 
-fn count(program: &Path, times: u64, folder: &Path) -> Result<u64, String> {
+fn count(program: &Path, times: u64, folder: &Path, args: &[String]) -> Result<u64, String> {
     let mut valgrind = Command::new("valgrind");
     valgrind
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
         .arg(times.to_string())
-        .arg(folder);
+        .arg(folder)
+        .args(args);
     let done = valgrind.stdin(Stdio::null()).output().map_err(|error| format!("valgrind: {error}"))?;
     let said = String::from_utf8_lossy(&done.stderr);
     if !done.status.success() {
@@ -107,7 +115,7 @@ mod tests {
     #[test]
     fn each_work_is_an_example_there_is() {
         let bounds: Bounds = toml::from_str(BOUNDS).unwrap();
-        assert_eq!(bounds.work.len(), 4);
+        assert_eq!(bounds.work.len(), 11);
         for work in bounds.work {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
             let name = work.package.trim_start_matches("homarus-");

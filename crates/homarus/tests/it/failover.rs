@@ -1,6 +1,11 @@
-//! What a run does when providers fail, with the whole program; `docs/providers.md` lists exactly these tests.
+//! What a run does when providers fail, with the whole program; `docs/providers.md` lists the scenarios.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use homarus_test_kit::{ModelServer, Script, TlsFront, Turn};
 use serde_json::{Value, json};
@@ -197,6 +202,51 @@ fn hanging() {
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(events_of(&program, "model_failed")[0]["class"], "timeout");
     assert_eq!(events_of(&program, "model_result")[0]["served_by"], "second/m");
+}
+
+/// How long after each request the server saw the next one.
+fn between(server: &ModelServer) -> Vec<Duration> {
+    let times: Vec<Instant> = server.model_calls().iter().map(|call| call.at).collect();
+    times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[test]
+fn the_pause_a_server_asks_for_is_waited_out() {
+    let busy = Turn::status(429, &[("retry-after", "1")], "{}");
+    let program = Program::with_turns(vec![busy, Turn::text("Here.")]);
+    let done = program.output(&["run", "say something", "--approvals", "auto"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "Here.\n"), "{done:?}");
+    assert_eq!(events_of(&program, "model_failed")[0]["retry_after_ms"], 1_000);
+    let pauses = between(&program.server);
+    assert!(pauses.len() == 1 && pauses[0] >= Duration::from_secs(1), "{pauses:?}");
+}
+
+#[test]
+fn the_pause_grows_when_the_server_asks_for_none() {
+    let busy = || Turn::status(429, &[], "{}");
+    let program = Program::with_turns(vec![busy(), busy(), Turn::text("Here.")]);
+    let done = program.output(&["run", "say something", "--approvals", "auto"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "Here.\n"), "{done:?}");
+    let pauses = between(&program.server);
+    let least = [Duration::from_millis(500), Duration::from_secs(1)];
+    assert!(pauses.len() == 2 && pauses.iter().zip(least).all(|(pause, least)| *pause >= least), "{pauses:?}");
+}
+
+/// Pauses count too: the first model's last one would go beyond the time, and the second has what is left of it, once.
+#[test]
+fn one_deadline_for_two_models_and_their_pauses() {
+    let program = Program::with_turns(vec![Turn::status(503, &[], "{}"); 8]);
+    let second = other(&program, vec![Turn::stall(); 8]);
+    configure(&program, &two(&program.server, &second, "models.answer_s = 3\n"));
+    let began = Instant::now();
+    let done = with_keys(program.bare_command(&AUTO));
+    let took = began.elapsed();
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stderr.contains("no answer began within 3 s (models.answer_s)"), "{}", done.stderr);
+    assert_eq!(program.show()["status"], "failed");
+    let (of_first, of_second) = (program.server.model_calls().len(), second.model_calls().len());
+    assert!((1..=3).contains(&of_first) && of_second == 1, "asked {of_first} and {of_second} times");
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(30), "{took:?}");
 }
 
 fn paid() {
