@@ -32,12 +32,8 @@ const CLIENTS: [(&str, &str); 3] = [("openai", "3.54.0"), ("anthropic", "2.12.0"
 const CHROMIUM: &[&str] = &["chromium", "chromium-browser"];
 
 /// Programs that some tests use, any of each list, and the Debian package that holds them.
-const USED_BY_TESTS: [(&[&str], &str); 4] = [
-    (&["tmux"], "tmux"),
-    (CHROMIUM, "chromium"),
-    (&["mkfs.ext4"], "e2fsprogs"),
-    (&["valgrind"], "valgrind"),
-];
+const USED_BY_TESTS: [(&[&str], &str); 4] =
+    [(&["tmux"], "tmux"), (CHROMIUM, "chromium"), (&["mkfs.ext4"], "e2fsprogs"), (&["valgrind"], "valgrind")];
 
 /// What a step found. A step that is one check counts as one; one that runs tests counts them.
 struct Outcome {

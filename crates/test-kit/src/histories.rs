@@ -1,13 +1,18 @@
 //! Histories by chance: a driver without journal, model or sandbox that does what a machine wants, lets chance decide
-//! what comes of it, and dies whenever chance says so. What the machine wants is held against a much simpler
-//! model, [`Calls`], which knows only what may be wanted of a call after what has happened to it.
+//! what comes of it, and dies whenever chance says so. What the machine wants is held against two much simpler
+//! models: [`Calls`] knows only what may be wanted of a call after what has happened to it, [`Answers`] only what may
+//! be asked after what was answered.
 
+mod answers;
 mod calls;
 
 use homarus_contract::{
     action::{Action, EffectClass, Plan, Tier},
-    budget::Amount,
-    event::{Accepted, ActResult, Event, FinishStatus, Inbound, Judgement, PromptParts, Record, Resolution, WaitingOn},
+    budget::{Amount, Budget},
+    event::{
+        Accepted, ActResult, Event, FinishStatus, Inbound, Judgement, PromptParts, Reconfigured, Record, Resolution,
+        WaitingOn,
+    },
     gate::{Approval, Verdict},
     ids::{CallId, DriverId, Hash, StreamId},
     machine::{Command, Machine},
@@ -16,6 +21,7 @@ use homarus_contract::{
     sandbox::{Change, Entry, LayerDiff, MergeReport},
 };
 
+use answers::Answers;
 use calls::Calls;
 
 const EVENTS_MAX: usize = 400;
@@ -28,6 +34,9 @@ pub struct Course {
     pub kills: usize,
     pub unknown: usize,
     pub merges: usize,
+    /// Answers that broke off.
+    pub broken: usize,
+    pub changes: usize,
     pub is_finished: bool,
 }
 
@@ -39,6 +48,7 @@ pub fn live<M: Machine>(machine: &M, accepted: Accepted, choices: &[u8]) -> Resu
         state: M::State::default(),
         records: Vec::new(),
         calls: Calls::default(),
+        answers: Answers::default(),
         choices: choices.iter(),
         course: Course::default(),
         open: None,
@@ -62,6 +72,10 @@ pub fn live<M: Machine>(machine: &M, accepted: Accepted, choices: &[u8]) -> Resu
             life.stop_turn()?;
             continue;
         }
+        if life.chance(4) {
+            life.reconfigure(commands)?;
+            continue;
+        }
         let Some(command) = commands.into_iter().next() else {
             return Err("a run that has not finished wants nothing".to_owned());
         };
@@ -78,6 +92,7 @@ struct Life<'a, M: Machine> {
     state: M::State,
     records: Vec<Record>,
     calls: Calls,
+    answers: Answers,
     choices: std::slice::Iter<'a, u8>,
     course: Course,
     /// A model intent without a result.
@@ -98,16 +113,20 @@ impl<M: Machine> Life<'_, M> {
             return Err("folded anew, it wants something else".to_owned());
         }
         self.calls.check(&commands)?;
+        self.answers.check(&commands)?;
         Ok(commands)
     }
 
     fn add(&mut self, event: Event) -> Result<(), String> {
         self.calls.apply(&event)?;
+        self.answers.apply(&event)?;
         match &event {
             Event::ModelIntent { step, model, .. } => self.open = Some((*step, model.clone())),
             Event::ModelResult { .. } | Event::ModelFailed { .. } => self.open = None,
             Event::OutcomeUnknown { .. } => self.course.unknown += 1,
             Event::Merged { .. } => self.course.merges += 1,
+            Event::ModelBroke { .. } => self.course.broken += 1,
+            Event::Reconfigured(_) => self.course.changes += 1,
             Event::Finished { .. } => self.course.is_finished = true,
             _ => {}
         }
@@ -136,6 +155,28 @@ impl<M: Machine> Life<'_, M> {
         self.add(Event::TurnEnded { status: FinishStatus::Cancelled, summary: "Stopped.".to_owned() })
     }
 
+    /// Between two steps a person has left a change. What was agreed to is merged first.
+    fn reconfigure(&mut self, commands: Vec<Command>) -> Result<(), String> {
+        for command in commands {
+            if matches!(command, Command::Settle { hold: false, .. }) {
+                self.follow(command)?;
+            }
+        }
+        let mut change = Reconfigured::by("test".to_owned());
+        let model = |provider: &str, model: &str| ModelRef { provider: provider.to_owned(), model: model.to_owned() };
+        change.models = match self.below(4) {
+            0 => None,
+            1 => Some(vec![model("c", "z")]),
+            2 => Some(vec![model("b", "y"), model("c", "z")]),
+            _ => Some(vec![model("c", "z"), model("a", "x")]),
+        };
+        if self.chance(50) {
+            change.budget = Some(Budget { steps_max: 1 + self.below(12) as u32, ..Budget::default() });
+        }
+        self.add(Event::Reconfigured(change))?;
+        self.answers.check_current(Accepted::current(&self.records).as_ref())
+    }
+
     /// `false`: the run rests for good.
     fn follow(&mut self, command: Command) -> Result<bool, String> {
         match command {
@@ -156,8 +197,11 @@ impl<M: Machine> Life<'_, M> {
     }
 
     fn ask(&mut self, step: u32, attempt: u32, model: ModelRef) -> Result<(), String> {
+        if let Some(limit) = self.answers.steps_are_up() {
+            return self.add(Event::BoundHit { bound: "steps".to_owned(), limit });
+        }
         if self.chance(2) {
-            return self.add(Event::BoundHit { bound: "steps".to_owned(), limit: 60 });
+            return self.add(Event::BoundHit { bound: "tokens".to_owned(), limit: 2_000_000 });
         }
         let prompt = PromptParts::default();
         self.add(Event::ModelIntent { step, attempt, prompt, model: model.clone(), reserved: Amount::default() })?;
@@ -168,7 +212,8 @@ impl<M: Machine> Life<'_, M> {
             return self.add(Event::ModelFailed { step, model, class, message, retry_after_ms, wall_ms });
         }
         // Without further choices the model says that it is done.
-        for index in 0..self.below(4) as u32 {
+        let calls = self.below(4) as u32;
+        for index in 0..calls {
             let call = CallId::new(step, index);
             let (provider_id, arguments) = (format!("p{call}"), format!("{{\"n\":{}}}", self.below(3)));
             let block = Block::ToolCall(ToolCall { call, provider_id, name: "tool".to_owned(), arguments });
@@ -182,15 +227,34 @@ impl<M: Machine> Life<'_, M> {
                 && let Some(command @ Command::Act { .. }) = first
             {
                 self.follow(command)?;
+                if self.open.is_none() {
+                    return Ok(()); // It died with the call, and the answer with it.
+                }
             }
         }
-        if self.chance(70) {
+        let is_said = self.chance(70);
+        if is_said {
             let block = Block::Text { text: "I say something.".to_owned() };
             self.add(Event::BlockDone { step, block, partial: false })?;
+        }
+        if self.chance(12) {
+            return self.break_off(step, model, calls > 0 || is_said);
         }
         let stops = [StopReason::EndTurn, StopReason::ToolUse, StopReason::MaxTokens, StopReason::Refusal];
         let stop = stops[self.below(stops.len())];
         self.close(step, model, stop)
+    }
+
+    /// As the driver writes it: that it broke off, what was shown of the block it was in, and its end. One of which
+    /// nothing was shown has failed.
+    fn break_off(&mut self, step: u32, model: ModelRef, has_blocks: bool) -> Result<(), String> {
+        let (class, message) = (ModelErrorClass::Protocol, "gone".to_owned());
+        self.add(Event::ModelBroke { step, model: model.clone(), class, message })?;
+        if !has_blocks || self.chance(60) {
+            let block = Block::Text { text: "I say someth".to_owned() };
+            self.add(Event::BlockDone { step, block, partial: true })?;
+        }
+        self.close(step, model, StopReason::Interrupted)
     }
 
     fn close(&mut self, step: u32, served_by: ModelRef, stop: StopReason) -> Result<(), String> {
@@ -328,7 +392,6 @@ fn result(call: CallId, attempt: u32, is_error: bool, changes: bool) -> ActResul
 /// A run of this machine with nothing special about it.
 pub fn accepted(machine: &str, text: &str, conversation: bool) -> Accepted {
     use homarus_contract::{
-        budget::Budget,
         event::{ApprovalsMode, Profile},
         ids::RunId,
     };

@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    beneath::{Place, Root, inside},
+    beneath::{Place, Root, inside, step},
     entry,
 };
 
@@ -25,7 +25,7 @@ pub fn keep(folder: &Path, path: &str, new: &Entry, content: impl FnOnce() -> io
         // Nothing is kept of a removal, not even its folder: that may be a file in the call's version.
         return Ok(String::new());
     };
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder).inspect(|()| step())?;
     let root = Root::open(folder)?;
     for (at, _) in path.match_indices('/') {
         make_folder(&place(&root, &path[..at])?)?;
@@ -36,14 +36,14 @@ pub fn keep(folder: &Path, path: &str, new: &Entry, content: impl FnOnce() -> io
         Entry::Folder { .. } => make_folder(&place)?,
         Entry::Symlink { target } => {
             let mut file = place.create()?;
-            file.write_all(target.as_bytes())?;
-            file.sync_all()?;
+            file.write_all(target.as_bytes()).inspect(|()| step())?;
+            file.sync_all().inspect(|()| step())?;
         }
         Entry::File { .. } => match content() {
             Ok(mut from) => {
                 let mut file = place.create()?;
-                io::copy(&mut from, &mut file)?;
-                file.sync_all()?;
+                io::copy(&mut from, &mut file).inspect(|_| step())?;
+                file.sync_all().inspect(|()| step())?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && place.stat()?.is_some() => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
@@ -64,7 +64,7 @@ fn make_folder(place: &Place) -> io::Result<()> {
             Some(stat) if entry::file_type(&stat) == FileType::Directory => Ok(()),
             _ => Err(io::Error::from(io::ErrorKind::NotADirectory)),
         },
-        made => Ok(made?),
+        made => Ok(made.inspect(|()| step())?),
     }
 }
 
@@ -75,7 +75,8 @@ fn sync(root: &Root, folder: &Path, path: &str) -> io::Result<()> {
     for (at, _) in path.rmatch_indices('/') {
         place(root, &path[..at])?.sync()?;
     }
-    folder.ancestors().skip(1).take(RUN_AND_CONFLICTS).try_for_each(|above| File::open(above)?.sync_all())
+    let mut above = folder.ancestors().skip(1).take(RUN_AND_CONFLICTS);
+    above.try_for_each(|above| File::open(above)?.sync_all().inspect(|()| step()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,13 @@ use rustix::{
     io::Errno,
 };
 
+/// Called after each thing that a merge does to the disk. It is nothing but in tests, which end the process here.
+#[cfg(not(test))]
+pub fn step() {}
+
+#[cfg(test)]
+pub use super::merge::killed::step;
+
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
@@ -126,29 +133,30 @@ impl Place {
     pub fn create(&self) -> io::Result<File> {
         self.remove();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(openat(&self.folder, &self.name, flags, Mode::from_raw_mode(0o600))?))
+        Ok(File::from(openat(&self.folder, &self.name, flags, Mode::from_raw_mode(0o600)).inspect(|_| step())?))
     }
 
     /// Puts what stands at `from` in this place. `replace: false` fails if something is there.
     pub fn rename_here(&self, from: &Self, replace: bool) -> io::Result<()> {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match rustix::fs::renameat_with(&from.folder, &from.name, &self.folder, &self.name, flags) {
+        let renamed = match rustix::fs::renameat_with(&from.folder, &from.name, &self.folder, &self.name, flags) {
             // A file system without NOREPLACE: it was looked at a moment ago.
-            Err(Errno::INVAL) if !replace => {
-                Ok(rustix::fs::renameat(&from.folder, &from.name, &self.folder, &self.name)?)
-            }
-            other => Ok(other?),
-        }
+            Err(Errno::INVAL) if !replace => rustix::fs::renameat(&from.folder, &from.name, &self.folder, &self.name),
+            other => other,
+        };
+        Ok(renamed.inspect(|()| step())?)
     }
 
     pub fn unlink(&self, folder: bool) -> io::Result<()> {
         let flags = if folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        Ok(rustix::fs::unlinkat(&self.folder, &self.name, flags)?)
+        Ok(rustix::fs::unlinkat(&self.folder, &self.name, flags).inspect(|()| step())?)
     }
 
-    /// Of something of ours, if it is there.
+    /// Of something of ours, if it is there: a file, a link, or a folder that nothing is in yet.
     pub fn remove(&self) {
-        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
+        if self.unlink(false).is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory) {
+            let _ = self.unlink(true);
+        }
     }
 
     /// With its mode under another name first, then renamed: a merge that is killed between the two would else leave a
@@ -156,14 +164,11 @@ impl Place {
     pub fn make_folder(&self, mode: u32, temporary: String) -> io::Result<()> {
         let beside = self.beside(temporary)?;
         // One left by a killed merge.
-        let _ = beside.unlink(true);
         beside.remove();
-        rustix::fs::mkdirat(&beside.folder, &beside.name, Mode::from_raw_mode(0o700))?;
+        rustix::fs::mkdirat(&beside.folder, &beside.name, Mode::from_raw_mode(0o700)).inspect(|()| step())?;
         // No sync of its own: the rename that follows is synced, and with it what came before.
         let made = beside.change_mode(mode, OFlags::DIRECTORY).and_then(|()| self.rename_here(&beside, false));
-        made.inspect_err(|_| {
-            let _ = beside.unlink(true);
-        })
+        made.inspect_err(|_| beside.remove())
     }
 
     /// Of a folder, found without following a link. Its owner need not be able to read it. When this answers, the mode is on
@@ -179,8 +184,8 @@ impl Place {
             }
             folder => folder?,
         };
-        fchmod(&folder, Mode::from_raw_mode(mode))?;
-        Ok(fsync(&folder)?)
+        fchmod(&folder, Mode::from_raw_mode(mode)).inspect(|()| step())?;
+        Ok(fsync(&folder).inspect(|()| step())?)
     }
 
     /// The same of a file or a folder: for what lies in a layer.
@@ -193,17 +198,17 @@ impl Place {
         let folder = openat(&self.folder, &self.name, flags, Mode::empty())?;
         // A descriptor of this kind has no `fchmod`; its name in /proc is that very folder.
         let itself = format!("/proc/self/fd/{}", folder.as_raw_fd());
-        Ok(rustix::fs::chmodat(CWD, itself, Mode::from_raw_mode(mode), AtFlags::empty())?)
+        Ok(rustix::fs::chmodat(CWD, itself, Mode::from_raw_mode(mode), AtFlags::empty()).inspect(|()| step())?)
     }
 
     /// A new link under a name of ours.
     pub fn make_link(&self, target: &str) -> io::Result<()> {
         self.remove();
-        Ok(rustix::fs::symlinkat(target, &self.folder, &self.name)?)
+        Ok(rustix::fs::symlinkat(target, &self.folder, &self.name).inspect(|()| step())?)
     }
 
     pub fn sync(&self) -> io::Result<()> {
-        Ok(fsync(&self.folder)?)
+        Ok(fsync(&self.folder).inspect(|()| step())?)
     }
 }
 

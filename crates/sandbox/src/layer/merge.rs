@@ -25,7 +25,7 @@ use rustix::fs::Stat;
 use super::{
     allowed::{Allowed, temporary},
     apart,
-    beneath::{Place, Root, inside, join},
+    beneath::{Place, Root, inside, join, step},
     entry::{self, Seen},
 };
 
@@ -117,8 +117,8 @@ impl Merge<'_> {
     /// Does of a change what needs room, and changes nothing yet.
     fn prepare(&mut self, change: &Change) -> io::Result<()> {
         let path = &change.path;
+        self.sweep(change);
         let Entry::File { hash, mode, .. } = change.new else { return Ok(()) };
-        self.sweep(path);
         // Whatever cannot be looked at now is found to be a conflict when its turn comes.
         if let Ok(Some(place)) = self.workspace.place(path)
             && let Ok(Seen::Entry(now)) = entry::look_at(&place)
@@ -126,7 +126,7 @@ impl Merge<'_> {
             if is_same(&now, &change.new) {
                 return Ok(());
             }
-            if !is_same(&now, &change.old) {
+            if !is_same(&now, &change.old) && !is_half_way(&now, change) {
                 return self.keep(change).map(|_| ());
             }
         }
@@ -158,7 +158,11 @@ impl Merge<'_> {
 
     /// Removes what a merge that was killed left for this path: it may have waited in any folder above, while those
     /// below were not made yet.
-    fn sweep(&self, path: &str) {
+    fn sweep(&self, change: &Change) {
+        let path = &change.path;
+        if change.new == Entry::Absent {
+            return;
+        }
         let name = temporary(path);
         for (at, _) in path.match_indices('/').chain([(0, "")]) {
             if let Ok(Some(left)) = self.workspace.place(&join(&path[..at], &name)) {
@@ -276,7 +280,7 @@ impl Merge<'_> {
                 break;
             }
             hasher.update(&buffer[..got]);
-            io::Write::write_all(&mut to, &buffer[..got])?;
+            io::Write::write_all(&mut to, &buffer[..got]).inspect(|()| step())?;
         }
         if hasher.finalize().as_bytes() != wanted.as_bytes() {
             return Err(io::Error::other(format!("the layer's `{}` is not what its diff says", change.path)));
@@ -284,20 +288,21 @@ impl Merge<'_> {
         let place = self.workspace.place(&change.path)?;
         let before = place.as_ref().map(Place::stat).transpose()?.flatten();
         keep_owner(before, place.as_ref().unwrap_or(beside), &to)?;
-        to.set_permissions(fs::Permissions::from_mode(mode))?;
-        to.sync_all()
+        to.set_permissions(fs::Permissions::from_mode(mode)).inspect(|()| step())?;
+        to.sync_all().inspect(|()| step())
     }
 
-    /// Lets us work in the folders whose content goes, where their mode forbids it.
+    /// Lets us work in the folders whose content goes, where their mode forbids it; and look into those that a merge that
+    /// was killed has locked already.
     fn unlock(&mut self, diff: &LayerDiff) {
-        for change in &diff.changes {
-            let Entry::Folder { mode } = change.old else { continue };
+        for (change, entry) in diff.changes.iter().flat_map(|change| [(change, &change.old), (change, &change.new)]) {
+            let Entry::Folder { mode } = *entry else { continue };
             if mode & needed_bits() == needed_bits() || inside(self.upper, &change.path).is_none() {
                 continue;
             }
             // Where this cannot be done, what is inside becomes a conflict.
             if let Ok(Some(place)) = self.workspace.place(&change.path)
-                && matches!(entry::look_at(&place), Ok(Seen::Entry(now)) if now == change.old)
+                && matches!(entry::look_at(&place), Ok(Seen::Entry(now)) if now == *entry)
                 && place.set_mode(mode | needed_bits()).is_ok()
             {
                 self.locked.push((change.path.clone(), mode));
@@ -390,8 +395,10 @@ fn keep_owner(before: Option<Stat>, place: &Place, file: &fs::File) -> io::Resul
     }
     let owner = before.map_or_else(|| rustix::fs::fstat(&place.folder), Ok)?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
-    Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
+    Ok(rustix::fs::fchown(file, Some(uid), Some(gid)).inspect(|()| step())?)
 }
 
+#[cfg(test)]
+pub(super) mod killed;
 #[cfg(test)]
 mod tests;

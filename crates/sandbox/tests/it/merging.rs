@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use homarus_contract::sandbox::{Entry, SandboxError};
+use homarus_contract::{
+    ids::Hash,
+    sandbox::{Entry, SandboxError},
+};
 
 use crate::fixture::{Fixture, signalling};
 
@@ -59,9 +62,12 @@ async fn a_merge_that_was_killed_is_done_again() {
     fs::create_dir(fixture.workspace.join("made")).unwrap();
     let Entry::Folder { mode } = called.change("made").new else { panic!() };
     fs::set_permissions(fixture.workspace.join("made"), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let waiting = fixture.write(&format!(".homarus-merge-{}", Hash::of(b"edit")), "ne");
     let report = fixture.merge(&called).await;
     assert_eq!((report.merged.len(), report.conflicts.len()), (all, 0), "{report:?}");
     assert_eq!(fixture.read("made/in").unwrap(), "in\n");
+    assert_eq!(fixture.read("edit").unwrap(), "new\n");
+    assert!(!waiting.exists(), "nothing of ours is left");
     // Once more after the layer is gone, as when the kill came before `Merged` was journalled.
     let again = fixture.merge(&called).await;
     assert_eq!(again, report);
