@@ -72,7 +72,12 @@ mod tests {
         assert!(parent.status.success());
         parent.stdout.retain(u8::is_ascii_digit);
         let orphan: u32 = String::from_utf8(parent.stdout).unwrap().parse().unwrap();
-        assert!(alive().contains(&orphan) && shown(orphan).starts_with("sleep 30"));
+        // Until it has become another program it is still the shell.
+        while !shown(orphan).starts_with("sleep 30") {
+            assert!(alive().contains(&orphan));
+            std::thread::sleep(PAUSE);
+        }
+        assert!(alive().contains(&orphan));
         let killed = Command::new("kill").args(["-9", &orphan.to_string()]).status().unwrap();
         assert!(killed.success());
         while alive().contains(&orphan) {
