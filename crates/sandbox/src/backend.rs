@@ -71,7 +71,7 @@ impl Inner {
 
     /// Gives a planned call to the sandbox that stands ready, if that shows nothing yet, or to a new one.
     pub fn launch(&self, call: CallSpec, stdin: OwnedFd) -> Result<Running, SandboxError> {
-        let ready = self.spare.take(|ahead| ahead.is_none());
+        let ready = self.spare.slot.take(None);
         self.launch_in(ready.map(|ready| ready.running), call, stdin).map(|(running, _)| running)
     }
 
@@ -132,9 +132,7 @@ impl Inner {
         let look = self.look(&workspace)?;
         let guess = Guess::from(&plan, look);
         let (mut held, mut running) = (None, None);
-        let suits =
-            |ahead: Option<&Ahead>| ahead.is_none_or(|ahead| guess.as_ref().is_some_and(|guess| ahead.is(guess)));
-        if let Some(ready) = self.spare.take(suits) {
+        if let Some(ready) = self.spare.slot.take(guess.as_ref()) {
             (running, held) = (Some(ready.running), ready.ahead.map(Ahead::into_layer));
         }
         let shows_ahead = held.is_some();
@@ -176,6 +174,9 @@ impl Inner {
         // The next call will find a sandbox ready; nobody waits for this, nor for what is left to clear away.
         spare::prepare(self, guess);
         spare::put_away(self, Box::new(Leftover { ended: running, layer: held }));
+        if diff.is_empty() {
+            self.spare.prepare_now();
+        }
         let wall_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(ExecDone { exit: ended.exit, stdout: ended.stdout, stderr: ended.stderr, wall_ms, receipt, diff })
     }

@@ -26,6 +26,7 @@ mod hidden;
 mod layer;
 mod plan;
 mod protected;
+mod slot;
 mod spare;
 mod spec;
 mod trial;

@@ -1,10 +1,10 @@
 //! One sandbox that stands ready for the next call: its namespaces, processes and system folders
 //! are set up, and mostly what the last call saw ([`Ahead`]). Unused, it is ended after a while.
 //!
-//! Two threads work behind the calls, so that no call waits for them: one prepares what the next call needs, the other
-//! puts away what ended calls leave. The second may wait (for the kernel to be done with a process, or for the disk), and
-//! the first must not. Both put off what they are asked until whoever makes the calls says that it waits for something
-//! else: what follows a call, its commit and the next request to a model, has the processors to itself.
+//! Two threads work behind the calls: one prepares what the next call needs, the other puts away what ended calls leave.
+//! The second may wait (for the kernel to be done with a process, or for the disk), and the first must not. What is put
+//! away, and what the next call sees if this one changed the workspace, is put off until whoever makes the calls says that
+//! it waits for something else: the commit and the merge after a call come first.
 
 use std::{
     sync::{
@@ -20,6 +20,7 @@ use crate::{
     backend::Inner,
     call::Running,
     layer::{Layers, held::Held},
+    slot::{Ready, Slot},
     spec::{StageFailure, Step},
 };
 
@@ -38,19 +39,11 @@ const FAILURES_MAX: u32 = 2;
 
 #[derive(Debug, Default)]
 pub struct Spare {
-    ready: Mutex<Option<Ready>>,
+    pub slot: Slot,
     /// What could not be shown ahead the last time or times.
     unfit: Mutex<Option<(Guess, u32)>>,
     preparer: Mutex<Helper<Wanted>>,
     cleaner: Mutex<Helper<Box<Leftover>>>,
-}
-
-/// A sandbox that waits for its call.
-#[derive(Debug)]
-pub struct Ready {
-    pub running: Running,
-    /// What it shows; its layer goes after it.
-    pub ahead: Option<Ahead>,
 }
 
 /// A sandbox for the next call.
@@ -131,12 +124,6 @@ fn close<T>(helper: &Mutex<Helper<T>>) {
 }
 
 impl Spare {
-    /// What stands ready, if what it shows is right.
-    pub fn take(&self, suits: impl FnOnce(Option<&Ahead>) -> bool) -> Option<Ready> {
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        ready.take_if(|ready| suits(ready.ahead.as_ref()))
-    }
-
     /// Whether a call could use what was shown ahead for it.
     pub fn tried(&self, guess: &Guess, has_served: bool) {
         let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,32 +140,23 @@ impl Spare {
         unfit.as_ref().is_some_and(|(known, failures)| known == guess && *failures >= FAILURES_MAX)
     }
 
-    fn is_ready(&self, guess: Option<&Guess>) -> bool {
-        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        ready.as_ref().is_some_and(|ready| match (&ready.ahead, guess) {
-            (Some(ahead), Some(guess)) => ahead.is(guess),
-            (None, None) => true,
-            _ => false,
-        })
-    }
-
     /// Ends the helpers and what stands ready, and waits for all. Calls may go on without.
     pub fn close(&self) {
         close(&self.preparer);
-        drop(self.take(|_| true));
+        drop(self.slot.take_any());
         close(&self.cleaner);
     }
 
-    fn put(&self, ready: Ready) {
-        let before = self.ready.lock().unwrap_or_else(PoisonError::into_inner).replace(ready);
-        drop(before);
+    /// Nothing will change that the next call is to see: what was asked for it need not be put off. Returns at once.
+    pub fn prepare_now(&self) {
+        self.preparer.lock().unwrap_or_else(PoisonError::into_inner).now();
     }
 }
 
 /// Asks to have one ready for a call like this, if there is none. Returns at once.
 pub fn prepare(inner: &Arc<Inner>, guess: Option<Guess>) {
     let guess = guess.filter(|guess| !inner.spare.is_unfit(guess));
-    if !inner.spare.is_ready(guess.as_ref()) {
+    if !inner.spare.slot.holds(guess.as_ref()) {
         let weak = Arc::downgrade(inner);
         let mut preparer = inner.spare.preparer.lock().unwrap_or_else(PoisonError::into_inner);
         // Without the thread there is no spare, and calls start a little slower.
@@ -188,7 +166,7 @@ pub fn prepare(inner: &Arc<Inner>, guess: Option<Guess>) {
 
 /// Nothing is wanted of the sandbox for a while: the time for what was put off. Returns at once.
 pub fn now(spare: &Spare) {
-    spare.preparer.lock().unwrap_or_else(PoisonError::into_inner).now();
+    spare.prepare_now();
     spare.cleaner.lock().unwrap_or_else(PoisonError::into_inner).now();
 }
 
@@ -224,19 +202,19 @@ fn keep(inner: &Weak<Inner>, asks: &Receiver<Ask<Wanted>>) {
             }
             Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => match wanted.take() {
                 Some(Wanted(guess)) => {
-                    if !inner.spare.is_ready(guess.as_ref())
-                        && inner.available().is_ok()
+                    if !inner.spare.slot.holds(guess.as_ref()) && inner.available().is_ok() {
+                        let making = inner.spare.slot.making(guess.clone());
                         // A failure is met again, and told, by the next call.
-                        && let Ok(ready) = ready(&inner, guess)
-                    {
-                        inner.spare.put(ready);
+                        if let Ok(ready) = ready(&inner, guess) {
+                            making.done(ready);
+                        }
                     }
                     (is_kept, until) = (true, Instant::now() + KEEP);
                 }
                 None if asked.is_ok() => {}
                 None => {
                     is_kept = false;
-                    drop(inner.spare.take(|_| true));
+                    drop(inner.spare.slot.take_any());
                     inner.zygote.close();
                 }
             },
