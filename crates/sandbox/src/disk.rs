@@ -67,7 +67,7 @@ impl DiskBound {
         let Some(layer) = &workspace.layer else { return Ok(Vec::new()) };
         let (bytes_max, files_max) = (options.layer_bytes_max, options.layer_files_max);
         let mut bounds = vec![Self::new(&layer.upper, bytes_max, files_max)?];
-        for cache in workspace.caches.iter().map(|path| workspace.source.join(path)).filter(|path| path.is_dir()) {
+        for cache in workspace.caches.iter().map(|path| workspace.source.join(path)).filter(|path| is_plain(path)) {
             bounds.push(Self::added(&cache, bytes_max, files_max)?);
         }
         Ok(bounds)
@@ -123,6 +123,11 @@ impl DiskBound {
         self.due = self.due.map(|_| self.next_walk.max(ended + self.walk_every));
         exceeded
     }
+}
+
+/// Whether it is a folder, with no link on the way: others are not mounted. The workspace's own path has none.
+fn is_plain(path: &Path) -> bool {
+    path.is_dir() && path.canonicalize().is_ok_and(|real| real == path)
 }
 
 /// What an ordinary user may still take.
@@ -239,6 +244,17 @@ mod tests {
         assert!(!bound.is_exceeded());
         bound.due = Some(bound.next_walk);
         assert!(bound.is_exceeded());
+    }
+
+    #[test]
+    fn a_cache_folder_behind_a_link_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("real/target")).unwrap();
+        std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+        std::os::unix::fs::symlink("real/target", root.join("target")).unwrap();
+        let plain = ["real/target", "link/target", "target", "none"].map(|path| is_plain(&root.join(path)));
+        assert_eq!(plain, [true, false, false, false]);
     }
 
     #[test]
