@@ -131,9 +131,9 @@ impl Drop for Held {
 fn rename_into(from: &Path, folder: &Path, to: &Path) -> io::Result<()> {
     const TRIES_MAX: u32 = 100;
     for _ in 1..TRIES_MAX {
-        fs::create_dir_all(folder)?;
-        match fs::rename(from, to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        match fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)) {
+            // It went before it could be looked at, or before ours stood in it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
             renamed => return renamed,
         }
     }
